@@ -1,0 +1,38 @@
+"""Frozen values of the fleet. No I/O, no clock, no libvirt: readable from any thread or process."""
+
+from virtfleet.model.event import Event, Severity
+from virtfleet.model.fleet import EMPTY, Delta, FleetSnapshot, Freshness, HostView
+from virtfleet.model.host import HostFacts, HostState, HostStats, HugePages, NumaCell
+from virtfleet.model.network import Lease, Network
+from virtfleet.model.prompt import Prompt, PromptKind
+from virtfleet.model.storage import Pool, PoolState, Volume
+from virtfleet.model.vm import Vm, VmDisk, VmGraphics, VmInfo, VmNic, VmState, VmStats
+
+__all__ = [
+    "EMPTY",
+    "Delta",
+    "Event",
+    "FleetSnapshot",
+    "Freshness",
+    "HostFacts",
+    "HostState",
+    "HostStats",
+    "HostView",
+    "HugePages",
+    "Lease",
+    "Network",
+    "NumaCell",
+    "Pool",
+    "PoolState",
+    "Prompt",
+    "PromptKind",
+    "Severity",
+    "Vm",
+    "VmDisk",
+    "VmGraphics",
+    "VmInfo",
+    "VmNic",
+    "VmState",
+    "VmStats",
+    "Volume",
+]
