@@ -183,7 +183,18 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 
 
 FromWorker = (
-    Status | Facts | Sample | Vms | Pools | Volumes | Networks | Happened | Asks | PromptGone | Response | Pong
+    Status
+    | Facts
+    | Sample
+    | Vms
+    | Pools
+    | Volumes
+    | Networks
+    | Happened
+    | Asks
+    | PromptGone
+    | Response
+    | Pong
 )
 
 # ---------------------------------------------------------------- framing

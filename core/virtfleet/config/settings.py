@@ -1,0 +1,170 @@
+"""What the fleet file says, as frozen values: hosts and how to reach them, flavors, images, projects.
+
+These definitions are also the grammar of the file: `shape.py` reads their
+types, so a new key is one new field here. Sizes in bytes, durations in
+seconds. A `Meta(extra=...)` mark says how the file writes a value:
+"bytes" accepts 512MiB, "path" expands ~ and is relative to the file,
+"private" is a file that only its owner may read, "reason" accepts true for a
+text, and "internal" can't be given in the file at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from virtfleet.config.secret import Secret
+
+DISABLED = "disabled in the fleet file"
+
+Bytes = Annotated[int, Meta(ge=0, extra={"bytes": True})]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Ratio = Annotated[float, Meta(gt=0, le=1000)]
+Interval = Annotated[float, Meta(ge=0.5, le=3600)]
+PathText = Annotated[str, Meta(extra={"path": True})]
+Internal = Meta(extra={"internal": True})
+
+
+class SshOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach a `+ssh` host; ~/.ssh/config fills what is not given here."""
+
+    user: str = ""
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    identity: tuple[Annotated[str, Meta(extra={"path": True, "private": True})], ...] = ()
+    """Private keys, or public ones (.pub) whose private half the agent holds."""
+    known_hosts: tuple[PathText, ...] = ()
+    """Files to read; an accepted key is written to the first. Empty: the user's own."""
+    jump: str = ""
+    """user@host:port[,...], as ProxyJump."""
+    config: PathText | None = None
+    """The ssh_config to honour; None: ~/.ssh/config; empty: none."""
+    connect_timeout: Annotated[float, Meta(gt=0, le=600)] = 10.0
+    agent: bool = True
+    """Whether the SSH agent may be asked."""
+
+
+class AllocationRatio(msgspec.Struct, frozen=True, kw_only=True):
+    """How much may be promised per unit that is there."""
+
+    cpu: Ratio = 4.0
+    memory: Ratio = 1.0
+    disk: Ratio = 1.0
+
+
+class Reserved(msgspec.Struct, frozen=True, kw_only=True):
+    """Kept for the host itself, never given to VMs."""
+
+    cpus: Count = 0
+    memory: Bytes = 0
+    disk: Bytes = 0
+
+
+class Fence(msgspec.Struct, frozen=True, kw_only=True):
+    """How to cut a host's power: a program of fence-agents with its options."""
+
+    agent: Annotated[str, Meta(pattern=r"^fence_[a-z0-9_]+$")]
+    options: dict[str, str | int | float | bool] = {}
+    secrets: dict[str, Secret] = {}
+
+
+class HostDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What the `defaults` section may give to every host of its file."""
+
+    zone: str = ""
+    traits: tuple[str, ...] = ()
+    allocation_ratio: AllocationRatio = AllocationRatio()
+    reserved: Reserved = Reserved()
+    fence: Fence | None = None
+    ssh: SshOptions = SshOptions()
+    interval: Interval = 2.0
+    """Seconds between samples of the host and its VMs."""
+    pools_interval: Interval = 10.0
+    volumes_interval: Interval = 60.0
+    networks_interval: Interval = 30.0
+
+
+class HostSettings(HostDefaults, frozen=True, kw_only=True):
+    name: Annotated[str, Internal] = ""
+    """The key in `hosts`."""
+    uri: str
+    """libvirt's connection URI."""
+    migration_address: str = ""
+    """Where other hosts send migrations; empty: the host of the URI."""
+    disabled: Annotated[str, Meta(extra={"reason": DISABLED})] = ""
+    """Why not to connect; empty: connect. The file accepts true or a text."""
+    simulate: Annotated[int | None, Internal] = None
+    """Seed of the simulated figures of a demo host; None: real figures."""
+
+
+class Flavor(msgspec.Struct, frozen=True, kw_only=True):
+    vcpus: Positive
+    memory: Bytes
+    disk: Bytes = 0
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    source: PathText
+    format: Literal["qcow2", "raw"] = "qcow2"
+    arch: str = ""
+    user: str = ""
+    """The account that its cloud-init gives the SSH keys to."""
+
+
+class PoolSelector(msgspec.Struct, frozen=True, kw_only=True):
+    """Which pools a volume type may use; an empty list excludes none."""
+
+    traits: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class VolumeType(msgspec.Struct, frozen=True, kw_only=True):
+    pools: PoolSelector = PoolSelector()
+    provisioning: Literal["thin", "thick"] = "thin"
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """Upper limits of a project; None: no limit."""
+
+    vms: Count | None = None
+    vcpus: Count | None = None
+    memory: Bytes | None = None
+    volumes: Count | None = None
+    capacity: Bytes | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    quota: Quota = Quota()
+
+
+class UiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The console's own."""
+
+    theme: str = ""
+    """Name of a theme of the console; empty: the one chosen last."""
+    refresh: Annotated[float, Meta(ge=0.05, le=60)] = 0.25
+    """Seconds between repaints, at least."""
+
+
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    name: str = ""
+    """What the status line calls this fleet; empty in the file: the file's own name."""
+    hosts: dict[str, HostSettings] = {}
+    """In the order of the file."""
+    flavors: dict[str, Flavor] = {}
+    images: dict[str, Image] = {}
+    volume_types: dict[str, VolumeType] = {}
+    projects: dict[str, Project] = {}
+    ui: UiSettings = UiSettings()
+    path: Annotated[str, Internal] = ""
+    """File or folder that this was read from; empty: none (--connect, demo)."""
+    demo: Annotated[bool, Internal] = False
+    """The demo fleet: simulated figures, said so on screen."""
+
+
+def with_names(hosts: Mapping[str, HostSettings]) -> dict[str, HostSettings]:
+    """The hosts, each carrying its key as its name."""
+    return {name: msgspec.structs.replace(host, name=name) for name, host in hosts.items()}

@@ -1,0 +1,265 @@
+"""The engine: what both faces, the console and the command line, see of everything else.
+
+One object in one asyncio loop. It is started with a fleet's settings, keeps a
+`FleetSnapshot` true, tells subscribers what changed, carries questions to a
+person and requests to hosts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from virtfleet.config import folders
+from virtfleet.config.settings import FleetSettings, HostSettings
+from virtfleet.errors import NotFoundError
+from virtfleet.fleet.assembly import blank
+from virtfleet.fleet.events import EventLog
+from virtfleet.fleet.prompts import PromptQueue
+from virtfleet.fleet.supervisor import Supervisor
+from virtfleet.hypervisor import wire
+from virtfleet.hypervisor.zygote import Zygote
+from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
+
+if TYPE_CHECKING:
+    from virtfleet.fleet.history import History
+
+_FINAL = frozenset({HostState.REFUSED, HostState.UNREACHABLE, HostState.HUNG, HostState.DISABLED})
+"""States in which waiting longer for a first sample is of no use."""
+
+
+class Engine:
+    """To be used from one asyncio loop.
+
+    `interactive`: whether somebody answers `prompts`; without, hosts that must
+    ask are refused. `keep_history`: rings for plots (costs memory and numpy's
+    import). `zygote`: one that was started early.
+    """
+
+    def __init__(
+        self,
+        settings: FleetSettings,
+        *,
+        read_only: bool = False,
+        interactive: bool = True,
+        keep_history: bool = True,
+        zygote: Zygote | None = None,
+    ) -> None:
+        self.settings = settings
+        self.read_only = read_only
+        self.prompts = PromptQueue(interactive=interactive)
+        self.events = EventLog()
+        self._history = self._make_history() if keep_history else None
+        self._runtime = _runtime_folder()
+        self._zygote = zygote
+        self._supervisor: Supervisor | None = None
+        self._subscribers: list[Callable[[Delta], None]] = []
+        self._waiters: set[asyncio.Event] = set()
+        now = time.time()
+        views = {host.name: _first_view(host, now) for host in settings.hosts.values()}
+        self._snapshot = FleetSnapshot(0, MappingProxyType(views))
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Begins to connect; returns at once."""
+        hosts = [
+            (_worker_settings(host, self._runtime, self.read_only), self._snapshot.hosts[host.name])
+            for host in self.settings.hosts.values()
+        ]
+        supervisor = Supervisor(
+            hosts,
+            zygote=self._zygote,
+            log_file=folders.state_dir() / "workers.log",
+            on_change=self._changed,
+            on_event=self.events.add,
+            on_sample=self._sampled,
+            on_pools=self._pooled,
+            on_prompt=lambda asks: self.prompts.ask(asks.prompt),
+            on_prompt_gone=self.prompts.gone,
+            on_worker_lost=self.prompts.drop_host,
+        )
+        self._supervisor = supervisor
+        self.prompts.answers(
+            lambda host, number, text: supervisor.send(host, wire.PromptAnswer(number, text))
+        )
+        supervisor.start()
+
+    async def stop(self) -> None:
+        """Ends every worker. Safe to call twice."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            await supervisor.stop()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    # ---- reading
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        return self._snapshot
+
+    @property
+    def history(self) -> History:
+        """Rings of the last 15 minutes. RuntimeError: made with keep_history=False."""
+        if self._history is None:
+            raise RuntimeError("this engine keeps no history")
+        return self._history
+
+    @property
+    def calls_per_s(self) -> float:
+        """libvirt calls per second that watching costs, over all hosts."""
+        return sum(host.calls_per_s for host in self._snapshot.hosts.values())
+
+    def subscribe(self, callback: Callable[[Delta], None]) -> Callable[[], None]:
+        """`callback(delta)` is called in the loop after each change and must be quick; returns an end to it."""
+        self._subscribers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
+
+    def subscribe_events(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        return self.events.subscribe(callback)
+
+    def subscribe_prompts(self, callback: Callable[[], None]) -> Callable[[], None]:
+        return self.prompts.subscribe(callback)
+
+    async def settled(
+        self,
+        groups: Collection[str] = ("stats",),
+        timeout: float = 10.0,
+        hosts: Collection[str] | None = None,
+    ) -> None:
+        """Returns when each host has sent these groups (stats, facts, pools, volumes, networks), or can't.
+
+        Hosts that are refused, unreachable, hung or disabled are not waited
+        for; nor is anybody once `timeout` seconds have passed. Waiting while a
+        person is asked does not count.
+        """
+        names = list(self._snapshot.hosts) if hosts is None else list(hosts)
+        woken = asyncio.Event()
+        self._waiters.add(woken)
+        until = time.monotonic() + timeout
+        try:
+            while not all(self._is_settled(name, groups) for name in names):
+                woken.clear()
+                started = time.monotonic()
+                if started >= until:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(until - started, 0.5)):
+                        await woken.wait()
+                if self.prompts.pending:
+                    until += time.monotonic() - started
+        finally:
+            self._waiters.discard(woken)
+
+    # ---- asking and acting
+
+    async def request(
+        self, host: str, op: str, args: dict[str, Any] | None = None, timeout: float = 5.0
+    ) -> Any:
+        """The result of an operation of hypervisor/operations.py on a host.
+
+        Raises NotFoundError (no such host), UnreachableError, DeadlineError
+        and what the operation itself raises.
+        """
+        if host not in self._snapshot.hosts or self._supervisor is None:
+            raise NotFoundError(f"no host {host!r} in this fleet")
+        return await self._supervisor.request(host, op, args or {}, timeout)
+
+    def reconnect(self, host: str) -> None:
+        """Tries a host again at once, also when it refused us."""
+        if self._supervisor is not None and host in self._snapshot.hosts:
+            self._supervisor.reconnect(host)
+
+    # ---- what the supervisor tells
+
+    def _changed(self, view: HostView, groups: frozenset[str]) -> None:
+        self._snapshot = self._snapshot.with_host(view)
+        delta = Delta(self._snapshot.generation, view.name, groups)
+        for callback in tuple(self._subscribers):
+            callback(delta)
+        for waiter in self._waiters:
+            waiter.set()
+
+    def _sampled(self, host: str, sample: wire.Sample) -> None:
+        if self._history is not None:
+            self._history.record_host(host, sample.taken, sample.host)
+            self._history.record_vm_stats(host, sample.taken, sample.vms)
+
+    def _pooled(self, host: str, message: wire.Pools) -> None:
+        if self._history is not None:
+            self._history.record_pools(host, message.taken, message.pools)
+
+    def _is_settled(self, name: str, groups: Collection[str]) -> bool:
+        view = self._snapshot.hosts[name]
+        if view.state in _FINAL:
+            return True
+        fresh = view.freshness
+        taken = {
+            "stats": fresh.stats,
+            "facts": view.facts,
+            "pools": fresh.pools,
+            "volumes": fresh.volumes,
+            "networks": fresh.networks,
+        }
+        if view.pools == () and fresh.pools is not None:
+            taken["volumes"] = fresh.pools  # no pools, no volumes
+        return all(taken[group] is not None for group in groups)
+
+    @staticmethod
+    def _make_history() -> History:
+        from virtfleet.fleet.history import History  # numpy takes 0.18 s to import
+
+        return History()
+
+
+def _runtime_folder() -> str:
+    """A private folder of this engine for the sockets of its workers; paths of sockets must be short."""
+    return tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folders.runtime_dir())
+
+
+def _first_view(host: HostSettings, now: float) -> HostView:
+    view = blank(host.name, host.uri, host.zone, host.traits, host.interval)
+    if host.disabled:
+        view = replace(view, state=HostState.DISABLED, reason=host.disabled, since=now)
+    return view
+
+
+def _worker_settings(host: HostSettings, runtime: str, read_only: bool) -> wire.WorkerSettings:
+    ssh = host.ssh
+    folder = Path(tempfile.mkdtemp(dir=runtime))
+    return wire.WorkerSettings(
+        name=host.name,
+        uri=host.uri,
+        ssh=wire.SshSettings(
+            user=ssh.user,
+            port=ssh.port,
+            identity=ssh.identity,
+            known_hosts=ssh.known_hosts,
+            jump=ssh.jump,
+            config=ssh.config,
+            connect_timeout=ssh.connect_timeout,
+            agent=ssh.agent,
+        ),
+        interval=host.interval,
+        pools_interval=host.pools_interval,
+        volumes_interval=host.volumes_interval,
+        networks_interval=host.networks_interval,
+        runtime_dir=str(folder),
+        read_only=read_only,
+        simulate=host.simulate,
+    )

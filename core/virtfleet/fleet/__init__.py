@@ -1,0 +1,1 @@
+"""All hypervisors together: the supervisor of workers, the snapshot and its deltas, history, prompts."""

@@ -1,0 +1,177 @@
+"""Folds the messages of one worker into the successive `HostView`s of its host.
+
+Pure but for its own memory: it is given what came and when, and gives back
+the new view and the groups of values that changed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from msgspec.structs import replace
+
+from virtfleet.hypervisor import wire
+from virtfleet.model import Freshness, HostState, HostView, Vm, VmInfo, Volume
+
+LATENCY_WINDOW = 60.0
+"""Seconds over which the p95 of the calls is taken."""
+SLOW_ABOVE = 1.0
+"""Seconds of p95 above which a host counts as slow; it is well again below 0.7 of that."""
+_ENOUGH = 5
+"""Calls below which a p95 says nothing: the first one of a connection is always slow."""
+_RATE_WINDOW = 30.0
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+class Assembly:
+    def __init__(self, view: HostView, slow_above: float = SLOW_ABOVE) -> None:
+        self.view = view
+        self._slow_above = slow_above
+        self._infos: dict[str, VmInfo] = {}
+        self._volumes: dict[str, dict[str, Volume]] = {}
+        self._round: dict[str, set[str]] = {}
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=600)
+        self._calls: deque[tuple[float, int]] = deque(maxlen=60)
+
+    def fold(self, message: wire.FromWorker) -> frozenset[str]:
+        """Takes one message in; returns the groups that changed, as in `Delta.groups`."""
+        match message:
+            case wire.Sample():
+                return self._sample(message)
+            case wire.Status():
+                return self.state(message.state, message.reason, message.cure)
+            case wire.Vms():
+                return self._vms(message)
+            case wire.Facts():
+                self.view = replace(self.view, facts=message.facts, simulated=message.simulated)
+                return frozenset({"facts"})
+            case wire.Pools():
+                return self._pools(message)
+            case wire.Volumes():
+                return self._volume_part(message)
+            case wire.Networks():
+                fresh = replace(self.view.freshness, networks=message.taken)
+                self.view = replace(self.view, networks=message.networks, freshness=fresh)
+                return frozenset({"networks"})
+            case _:
+                return _NOTHING
+
+    def state(self, state: HostState, reason: str = "", cure: str = "") -> frozenset[str]:
+        """Puts the host into a state; the same state with another reason keeps its `since`."""
+        view = self.view
+        if state is HostState.UP and view.state is HostState.SLOW:
+            return _NOTHING
+        if (state, reason, cure) == (view.state, view.reason, view.cure):
+            return _NOTHING
+        since = view.since if state is view.state else time.time()
+        self.view = replace(view, state=state, reason=reason, cure=cure, since=since)
+        return frozenset({"state"})
+
+    def _sample(self, sample: wire.Sample) -> frozenset[str]:
+        infos = self._infos
+        vms = tuple(Vm(infos[stats.uuid], stats) for stats in sample.vms if stats.uuid in infos)
+        view = self.view
+        groups = {"stats"}
+        if len(vms) != len(view.vms):
+            groups.add("vms")
+        self._latencies.extend((sample.taken, latency) for latency in sample.latencies)
+        p95 = self._p95(sample.taken)
+        state, reason = view.state, view.reason
+        if state is HostState.UP and p95 > self._slow_above:
+            state, reason = HostState.SLOW, f"95 % of its calls take up to {p95:.1f} s"
+        elif state is HostState.SLOW and p95 < 0.7 * self._slow_above:
+            state, reason = HostState.UP, ""
+        since = view.since
+        if state is not view.state:
+            groups.add("state")
+            since = time.time()
+        self.view = replace(
+            view,
+            vms=vms,
+            stats=sample.host,
+            state=state,
+            reason=reason,
+            since=since,
+            latency_p95=p95,
+            calls_per_s=self._rate(sample),
+            freshness=replace(view.freshness, stats=sample.taken),
+        )
+        return frozenset(groups)
+
+    def _p95(self, now: float) -> float:
+        window = self._latencies
+        while window and window[0][0] < now - LATENCY_WINDOW:
+            window.popleft()
+        if len(window) < _ENOUGH:
+            return 0.0
+        ordered = sorted(latency for _, latency in window)
+        return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+    def _rate(self, sample: wire.Sample) -> float:
+        calls = self._calls
+        calls.append((sample.taken, sample.calls))
+        while len(calls) > 2 and calls[0][0] < sample.taken - _RATE_WINDOW:
+            calls.popleft()
+        span = sample.taken - calls[0][0]
+        return sum(count for _, count in list(calls)[1:]) / span if span > 0 else 0.0
+
+    def _vms(self, message: wire.Vms) -> frozenset[str]:
+        if message.full:
+            self._infos = {info.uuid: info for info in message.changed}
+        else:
+            for uuid in message.gone:
+                self._infos.pop(uuid, None)
+            for info in message.changed:
+                self._infos[info.uuid] = info
+        infos = self._infos
+        vms = tuple(
+            vm if infos[vm.uuid] is vm.info else Vm(infos[vm.uuid], vm.stats)
+            for vm in self.view.vms
+            if vm.uuid in infos
+        )
+        self.view = replace(self.view, vms=vms)
+        return frozenset({"vms"})
+
+    def _pools(self, message: wire.Pools) -> frozenset[str]:
+        view = self.view
+        names = {pool.name for pool in message.pools}
+        for name in self._volumes.keys() - names:
+            del self._volumes[name]
+        fresh = replace(view.freshness, pools=message.taken)
+        self.view = replace(view, pools=message.pools, freshness=fresh, volumes=self._all_volumes())
+        return frozenset({"pools"})
+
+    def _volume_part(self, message: wire.Volumes) -> frozenset[str]:
+        known = self._volumes.setdefault(message.pool, {})
+        if message.first:
+            self._round[message.pool] = set()
+        seen = self._round.setdefault(message.pool, set())
+        for volume in message.volumes:
+            known[volume.name] = volume
+            seen.add(volume.name)
+        if not message.last:
+            return _NOTHING
+        for name in known.keys() - seen:
+            del known[name]
+        del self._round[message.pool]
+        fresh = replace(self.view.freshness, volumes=message.taken)
+        self.view = replace(self.view, volumes=self._all_volumes(), freshness=fresh)
+        return frozenset({"volumes"})
+
+    def _all_volumes(self) -> tuple[Volume, ...]:
+        return tuple(volume for pool in self._volumes.values() for volume in pool.values())
+
+
+def blank(name: str, uri: str, zone: str, traits: tuple[str, ...], interval: float) -> HostView:
+    """A host of which nothing is known yet."""
+    return HostView(
+        name=name,
+        uri=uri,
+        zone=zone,
+        traits=traits,
+        interval=interval,
+        since=time.time(),
+        freshness=Freshness(),
+    )

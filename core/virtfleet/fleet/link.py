@@ -1,0 +1,114 @@
+"""The engine's side of one worker process: its socket, its requests, its pulse.
+
+A link lives as long as its worker. It knows nothing of states and respawning;
+it hands over what comes and says when the worker is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from virtfleet.errors import DeadlineError, UnreachableError, from_code
+from virtfleet.hypervisor import wire
+
+_GRACE = 2.0
+"""Seconds the worker may take beyond a request's deadline to report that it missed it."""
+
+
+class Link(asyncio.Protocol):
+    """One connected worker. `on_message` and `on_gone` are called in the loop."""
+
+    def __init__(self, on_message: Callable[[wire.FromWorker], None], on_gone: Callable[[str], None]) -> None:
+        self._on_message = on_message
+        self._on_gone = on_gone
+        self._frames = wire.Frames()
+        self._transport: asyncio.Transport | None = None
+        self._ids = itertools.count(1)
+        self._requests: dict[int, asyncio.Future[Any]] = {}
+        self.heard = time.monotonic()
+        """When anything last came from the worker."""
+        self.pinged: float | None = None
+        self.pid: int | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, end: socket.socket, on_message: Callable[[wire.FromWorker], None], on_gone: Callable[[str], None]
+    ) -> Link:
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_unix_connection(lambda: cls(on_message, on_gone), sock=end)
+        return link
+
+    def send(self, message: wire.ToWorker) -> None:
+        if self._transport is not None and not self._closed:
+            self._transport.write(wire.encode(message))
+
+    async def request(self, op: str, args: dict[str, Any], timeout: float) -> Any:
+        """The result of an operation. Raises what the worker raised, DeadlineError, UnreachableError."""
+        number = next(self._ids)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._requests[number] = future
+        self.send(wire.Request(number, op, args, timeout))
+        try:
+            async with asyncio.timeout(timeout + _GRACE):
+                return await future
+        except TimeoutError:
+            raise DeadlineError(f"no answer to {op} within {timeout:g} s") from None
+        finally:
+            if self._requests.pop(number, None) is not None and not future.done():
+                self.send(wire.CancelRequest(number))
+
+    def ping(self, now: float) -> None:
+        self.pinged = now
+        self.send(wire.Ping(0))
+
+    def close(self) -> None:
+        """Closes the socket, which ends the worker. `on_gone` is not called for our own closing."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        self.pinged = None
+        try:
+            for body in self._frames.feed(data):
+                self._take(wire.decode_from_worker(body))
+        except (ValueError, msgspec.DecodeError) as error:
+            self._lose(f"its worker sent nonsense: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lose("its worker ended")
+
+    def _take(self, message: wire.FromWorker) -> None:
+        if isinstance(message, wire.Response):
+            future = self._requests.pop(message.id, None)
+            if future is None or future.done():
+                return
+            if message.code:
+                future.set_exception(from_code(message.code, message.message, message.cure))
+            else:
+                future.set_result(message.result)
+        elif not self._closed:
+            self._on_message(message)
+
+    def _lose(self, why: str) -> None:
+        for future in self._requests.values():
+            if not future.done():
+                future.set_exception(UnreachableError(f"{why} before it answered"))
+        self._requests.clear()
+        if not self._closed:
+            self.close()
+            self._on_gone(why)

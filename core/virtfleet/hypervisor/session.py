@@ -1,0 +1,231 @@
+"""The life of one connection to a host: open it, serve, lose it, try again.
+
+Everything here runs in the worker's asyncio loop; what blocks is in lanes. The
+states that the engine sees are told from here, and from here alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+
+from virtfleet.errors import AccessError, ConfigError, UnreachableError, VirtfleetError
+from virtfleet.hypervisor import happenings, wire
+from virtfleet.hypervisor.asking import Asker
+from virtfleet.hypervisor.lanes import Lane, Meter, Runner
+from virtfleet.hypervisor.port import Port
+from virtfleet.hypervisor.reach import Reach, reach_for
+from virtfleet.hypervisor.vitals import Vitals
+from virtfleet.hypervisor.watch_host import HostWatch
+from virtfleet.hypervisor.watch_networks import NetworkWatch
+from virtfleet.hypervisor.watch_storage import StorageWatch
+from virtfleet.hypervisor.watch_vms import VmWatch
+from virtfleet.model import Event, HostState, Severity
+from virtfleet.model.text import clean
+
+_FIRST_BACKOFF = 1.0
+_WORST_BACKOFF = 30.0
+
+
+class Lanes:
+    """The connections of one host.
+
+    monitor   cheap statistics and descriptions, every tick; the host is judged by it
+    detail    whatever asks a QEMU monitor or a guest agent, and so may get stuck on one VM
+    storage   pools and volumes: a dead storage must not stop the VM panel
+    long      what an operator asks for
+    """
+
+    def __init__(self, reach: Reach, on_stuck: Callable[[], None], patience: Callable[[], bool]) -> None:
+        def lane(name: str) -> Lane:
+            opener, door = reach.opener(name)
+            return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
+
+        self.monitor = lane("monitor")
+        if reach.one_connection:
+            self.detail = self.storage = self.long = self.monitor
+        else:
+            self.detail, self.storage, self.long = lane("detail"), lane("storage"), lane("long")
+
+    async def close(self) -> None:
+        for lane in {self.monitor, self.detail, self.storage, self.long}:
+            await lane.close()
+
+
+class Session:
+    """Connects, and keeps connected, until the worker ends."""
+
+    def __init__(self, settings: wire.WorkerSettings, port: Port, on_stuck: Callable[[], None]) -> None:
+        self._settings = settings
+        self._port = port
+        self._on_stuck = on_stuck
+        self.asker = Asker(settings.name, port.send, self._asked)
+        self._retry = asyncio.Event()
+        self._state = wire.Status(HostState.CONNECTING)
+        self._loop = asyncio.get_running_loop()
+        self.lanes: Lanes | None = None
+        self.reach: Reach | None = None
+        self.vms: VmWatch | None = None
+
+    def reconnect(self) -> None:
+        """The operator wants it tried again now."""
+        self._retry.set()
+
+    async def run(self) -> None:
+        """Never returns by itself."""
+        backoff = _FIRST_BACKOFF
+        while True:
+            began = time.monotonic()
+            self._retry.clear()
+            self._tell(HostState.CONNECTING)
+            try:
+                await self._connected()
+            except (AccessError, ConfigError) as error:
+                self._tell(HostState.REFUSED, error.message, error.cure)
+                await self._retry.wait()
+                continue
+            except VirtfleetError as error:
+                cure = error.cure or "trying again by itself"
+                self._tell(HostState.UNREACHABLE, error.message, cure)
+            if time.monotonic() - began > 30:
+                backoff = _FIRST_BACKOFF
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                    await self._retry.wait()
+            backoff = min(_WORST_BACKOFF, backoff * 2)
+
+    async def _connected(self) -> None:
+        """One connection from its opening to its loss, which is always an error."""
+        lost: asyncio.Future[None] = self._loop.create_future()
+
+        def on_lost(reason: str) -> None:
+            def settle() -> None:
+                if not lost.done():
+                    lost.set_exception(UnreachableError(reason or "the connection was lost"))
+
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(settle)
+
+        reach = reach_for(self._settings, self.asker, on_lost)
+        opening = Runner("open")
+        meter = Meter()
+        try:
+            await opening.submit(reach.open)
+            lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking)
+            self.lanes, self.reach = lanes, reach
+            try:
+                await self._serve(lanes, reach, meter, lost)
+            finally:
+                self.lanes = self.reach = self.vms = None
+                closing = opening.submit(reach.close)
+                await asyncio.wait({closing}, timeout=1.0)
+                await lanes.close()
+        finally:
+            opening.close()
+            self.asker.abandon()
+            if lost.done():
+                lost.exception()
+
+    async def _serve(self, lanes: Lanes, reach: Reach, meter: Meter, lost: asyncio.Future[None]) -> None:
+        vitals = Vitals(reach, lanes.long, self._tell, lambda: self.asker.asking)
+        host = HostWatch(self._settings, lanes, reach, meter, self._port)
+        vms = VmWatch(self._settings, lanes, vitals, host, meter, self._port)
+        networks = NetworkWatch(self._settings, lanes, vitals, vms, host, meter, self._port)
+        storage = StorageWatch(self._settings, lanes, vitals, host, meter, self._port, reach)
+        coalescer = happenings.Coalescer()
+
+        def heard(raw: happenings.Raw) -> None:
+            """In libvirt's thread."""
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage)
+
+        vms.listen(heard)
+        self.vms = vms
+        tasks = [
+            asyncio.ensure_future(each)
+            for each in (vms.run(), vms.run_detail(), host.run(), networks.run(), storage.run())
+        ]
+        tasks.append(asyncio.ensure_future(_guard(lost)))
+        tasks.append(asyncio.ensure_future(self._asked_to_reconnect()))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            reach.close()  # frees every lane at once: cancelled calls come back now
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for each in (vitals, host, storage):
+                each.close()
+
+    async def _asked_to_reconnect(self) -> None:
+        await self._retry.wait()
+        raise UnreachableError("connecting anew, as asked")
+
+    def _happened(
+        self,
+        raw: happenings.Raw,
+        coalescer: happenings.Coalescer,
+        vms: VmWatch,
+        networks: NetworkWatch,
+        storage: StorageWatch,
+    ) -> None:
+        if raw.kind == "vm":
+            vms.poke(raw.uuid, raw.what)
+        elif raw.kind == "network":
+            networks.poke()
+        else:
+            storage.poke(raw.name)
+        if raw.what == "refreshed":
+            return
+        now = self._loop.time()
+        for each in coalescer.feed(raw, now):
+            self._publish(each)
+        if coalescer.next_due is not None:
+            self._loop.call_at(coalescer.next_due + 0.01, self._publish_due, coalescer)
+
+    def _publish_due(self, coalescer: happenings.Coalescer) -> None:
+        for raw in coalescer.due(self._loop.time()):
+            self._publish(raw)
+
+    def _publish(self, raw: happenings.Raw) -> None:
+        if self._port.congested:
+            return
+        event = Event(
+            time.time(), self._settings.name, raw.kind, raw.name, raw.what, raw.detail, raw.uuid, raw.severity
+        )
+        self._port.send(wire.Happened(event))
+
+    def _tell(self, state: HostState, reason: str = "", cure: str = "") -> None:
+        status = wire.Status(state, clean(reason, 500), clean(cure, 500))
+        if status == self._state:
+            return
+        if status.state is not self._state.state and state is not HostState.CONNECTING:
+            severity = Severity.INFO if state is HostState.UP else Severity.WARNING
+            event = Event(
+                time.time(),
+                self._settings.name,
+                "host",
+                self._settings.name,
+                state.value,
+                status.reason,
+                "",
+                severity,
+            )
+            self._port.send(wire.Happened(event))
+        self._state = status
+        self._port.send(status)
+
+    def _asked(self, question: str) -> None:
+        if question:
+            self._tell(HostState.ASKING, question, "answer the question")
+        else:
+            self._tell(HostState.CONNECTING)
+
+
+async def _guard(lost: asyncio.Future[None]) -> None:
+    await asyncio.shield(lost)

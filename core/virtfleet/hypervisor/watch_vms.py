@@ -1,0 +1,359 @@
+"""Watches the VMs of a host: cheap statistics every tick, the rest staggered, descriptions when they change.
+
+In the steady state a tick costs one call on the monitor lane and at most one
+on the detail lane, however many VMs there are: every third tick the groups
+that ask QEMU, in between one small question of a rotation (who has snapshots,
+who starts by itself, one guest agent's addresses).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import libvirt
+
+from virtfleet.errors import DeadlineError, HostError, NotFoundError, RefusedError
+from virtfleet.hypervisor import domains, happenings, rates, wire
+from virtfleet.hypervisor.catalogue import Catalogue
+from virtfleet.hypervisor.lanes import Meter
+from virtfleet.hypervisor.port import Port
+from virtfleet.hypervisor.vitals import Vitals
+from virtfleet.hypervisor.watch_host import HostWatch
+from virtfleet.model import HostStats, Severity, VmInfo, VmStats
+from virtfleet.model.text import clean
+
+if TYPE_CHECKING:
+    from virtfleet.hypervisor.session import Lanes
+
+_CHUNK = 25
+"""Descriptions fetched in one go, so that a host of 500 VMs shows its first ones early."""
+_SOONEST = 0.3
+"""Seconds between two samples even when events pour in."""
+_DETAIL_EVERY = 3
+"""Ticks between two looks at what only QEMU knows."""
+_DETAIL_DEADLINE = 6.0
+_STUCK_AFTER = 2.0
+_AGENT_DEADLINE = 4.0
+_DESCRIBES_ANEW = frozenset(
+    {
+        "defined",
+        "device added",
+        "device removed",
+        "metadata changed",
+        "medium changed",
+        "started",
+        "restarted",
+    }
+)
+
+
+class VmWatch:
+    def __init__(
+        self,
+        settings: wire.WorkerSettings,
+        lanes: Lanes,
+        vitals: Vitals,
+        host: HostWatch,
+        meter: Meter,
+        port: Port,
+    ) -> None:
+        self._settings = settings
+        self._lanes = lanes
+        self._vitals = vitals
+        self._host = host
+        self._meter = meter
+        self._port = port
+        self._reader = domains.DomainReader(meter)
+        self._detail_reader = domains.DomainReader(meter)
+        self.catalogue = Catalogue()
+        self._rates = rates.Rates()
+        self._stats: dict[str, VmStats] = {}
+        self._dirty: set[str] = set()
+        self._stuck: set[str] = set()
+        self._sooner = asyncio.Event()
+        self._sampled = asyncio.Event()
+        self._listener: Callable[[happenings.Raw], None] | None = None
+        self._heard_by = 0
+        self._sent_full = False
+
+    def listen(self, listener: Callable[[happenings.Raw], None]) -> None:
+        """Who is told of libvirt's events; called in libvirt's thread."""
+        self._listener = listener
+
+    def poke(self, uuid: str, what: str) -> None:
+        """An event spoke of this VM: look soon."""
+        if what in _DESCRIBES_ANEW:
+            self._dirty.add(uuid)
+        self._sooner.set()
+
+    # ---- monitor lane
+
+    async def run(self) -> None:
+        """Samples for ever. Ends by what makes the connection useless."""
+        interval = self._settings.interval
+        due = time.monotonic()
+        while True:
+            if self._port.congested:
+                await self._port.drained()
+                self._sent_full = False
+                due = time.monotonic()
+            await self._tick()
+            await self._churn()
+            now = time.monotonic()
+            due = max(due + interval, now + _SOONEST) if due + interval > now else now + _SOONEST
+            try:
+                async with asyncio.timeout(due - now):
+                    await self._sooner.wait()
+                await asyncio.sleep(_SOONEST)
+                due = time.monotonic()
+            except TimeoutError:
+                pass
+            self._sooner.clear()
+
+    async def _tick(self) -> None:
+        monitor = self._lanes.monitor
+        host = asyncio.ensure_future(self._host.read())
+        try:
+            try:
+                records = await self._vitals.call(monitor, self._read)
+            except DeadlineError:
+                return  # slow, though well: the next tick tries again
+            now = time.monotonic()
+            await self._describe([uuid for uuid, _ in records])
+            self._publish(records, now, await host)
+        finally:
+            host.cancel()
+
+    def _read(self, conn: libvirt.virConnect) -> domains.Records:
+        """In the lane's thread. A new connection is listened to before it is read: nothing is missed."""
+        if self._lanes.monitor.generation != self._heard_by:
+            self._heard_by = self._lanes.monitor.generation
+            self._sent_full = False
+            if self._listener is not None:
+                self._meter.calls += 1
+                happenings.register(conn, self._listener)
+        started = time.monotonic()
+        records = self._reader.read(conn, domains.CHEAP)
+        self._meter.latencies.append(time.monotonic() - started)
+        return records
+
+    async def _describe(self, present: list[str]) -> None:
+        """Fetches what is new or said to have changed, and tells the engine what differs."""
+        catalogue = self.catalogue
+        if not self._sent_full:
+            self._dirty.update(catalogue.uuids)
+        gone = [uuid for uuid in catalogue.uuids if uuid not in set(present)] if catalogue.uuids else []
+        wanted = [uuid for uuid in present if uuid not in catalogue or uuid in self._dirty]
+        self._dirty.clear()
+        catalogue.forget(gone)
+        for uuid in gone:
+            self._stats.pop(uuid, None)
+            self._stuck.discard(uuid)
+        for start in range(0, len(wanted), _CHUNK):
+            part = wanted[start : start + _CHUNK]
+            found, vanished = await self._vitals.call(
+                self._lanes.monitor, partial(domains.describe, uuids=part, meter=self._meter)
+            )
+            catalogue.described(found)
+            catalogue.forget(vanished)
+            self._simulate_leases(found)
+            gone.extend(vanished)
+            if self._sent_full or start + _CHUNK < len(wanted):
+                self._port.send(wire.Vms(catalogue.changed()))
+        if not self._sent_full:
+            self._sent_full = True
+            self._port.send(wire.Vms(catalogue.everything(), full=True))
+        else:
+            self.tell_changes(tuple(gone))
+
+    def _simulate_leases(self, infos: list[VmInfo]) -> None:
+        simulation = self._host.simulation
+        if simulation is not None:
+            macs = [nic.mac.lower() for info in infos for nic in info.nics]
+            self.catalogue.addresses("agent", {mac: simulation.addresses(mac) for mac in macs})
+
+    async def _churn(self) -> None:
+        """The demo's liveliness: now and then one of its VMs is started or stopped, through libvirt."""
+        simulation = self._host.simulation
+        action = simulation.churn(time.monotonic()) if simulation is not None else None
+        if action is None:
+            return
+        verbs = {"start": "create", "shutdown": "shutdown", "suspend": "suspend", "resume": "resume"}
+
+        def act(conn: libvirt.virConnect) -> None:
+            getattr(conn.lookupByUUIDString(action.uuid), verbs[action.verb])()
+
+        with contextlib.suppress(HostError, NotFoundError, RefusedError):
+            await self._lanes.monitor.call(act, _DETAIL_DEADLINE)
+
+    def tell_changes(self, gone: tuple[str, ...] = ()) -> None:
+        """Sends the descriptions that differ from what was sent last."""
+        if not self._sent_full:
+            return
+        changed = self.catalogue.changed()
+        if changed or gone:
+            self._port.send(wire.Vms(changed, gone))
+
+    def _publish(self, records: domains.Records, now: float, host: HostStats) -> None:
+        simulation = self._host.simulation
+        stats: list[VmStats] = []
+        for uuid, record in records:
+            info = self.catalogue.get(uuid)
+            if info is None:
+                continue
+            each = rates.vm_stats(
+                record,
+                uuid,
+                self._rates,
+                now,
+                groups=rates.STATE | rates.CPU | rates.INTERFACE,
+                vcpus=info.vcpus_max,
+                memory=info.memory_max,
+                monitor_stuck=uuid in self._stuck,
+            )
+            if simulation is not None:
+                each = simulation.vm_stats(
+                    uuid, info.name, each.state, each.vcpus, info.memory_max, now, each.reason
+                )
+            stats.append(each)
+        if simulation is not None:
+            host = simulation.host_stats(now)
+        self._rates.keep([uuid for uuid, _ in records])
+        self._stats = {each.uuid: each for each in stats}
+        calls, latencies = self._meter.take()
+        self._port.send(wire.Sample(now, host, stats, latencies, calls))
+        self._sampled.set()
+
+    # ---- detail lane
+
+    async def run_detail(self) -> None:
+        """What asks QEMU or guests: may get stuck on one VM without delaying the samples."""
+        await self._sampled.wait()
+        rotation = self._rotation()
+        ticks = 0
+        while True:
+            await self._vitals.well.wait()
+            started = time.monotonic()
+            try:
+                if ticks % _DETAIL_EVERY == 0 and self._host.simulation is None:
+                    await self._look_closer()
+                else:
+                    await next(rotation)()
+            except (HostError, NotFoundError, RefusedError):
+                pass  # of one VM or one unsupported question; a lost connection is the monitor lane's to tell
+            ticks += 1
+            await asyncio.sleep(max(0.2, self._settings.interval - (time.monotonic() - started)))
+
+    async def _look_closer(self) -> None:
+        lane = self._lanes.detail
+        try:
+            records = await lane.call(
+                lambda conn: self._detail_reader.read(conn, domains.DETAIL), _DETAIL_DEADLINE
+            )
+        except DeadlineError:
+            if self._vitals.well.is_set():
+                await self._find_stuck(list(self._stats))
+            return
+        now = time.monotonic()
+        silent = []
+        for uuid, record in records:
+            info = self.catalogue.get(uuid)
+            if info is None:
+                continue
+            groups = rates.STATE | rates.VCPU | rates.BALLOON | rates.BLOCK
+            stats = rates.vm_stats(record, uuid, self._rates, now, groups=groups, vcpus=info.vcpus_max)
+            if stats.state.active and self._detail_reader.bulk and not _asked_qemu(record, info):
+                silent.append(uuid)
+            elif uuid in self._stuck:
+                self._stuck.discard(uuid)
+                self._tell_stuck(info, False)
+        if silent:
+            await self._find_stuck(silent)
+
+    async def _find_stuck(self, suspects: list[str]) -> None:
+        """Of these VMs, those whose monitor libvirtd has been waiting for."""
+
+        def ask(conn: libvirt.virConnect) -> set[str]:
+            return {u for u in suspects if domains.stuck(conn, u, self._meter, _STUCK_AFTER)}
+
+        found = await self._lanes.detail.call(ask, _DETAIL_DEADLINE)
+        for uuid in found - self._stuck:
+            self._stuck.add(uuid)
+            info = self.catalogue.get(uuid)
+            if info is not None:
+                self._tell_stuck(info, True)
+        if found:
+            self._sooner.set()
+
+    def _tell_stuck(self, info: VmInfo, stuck: bool) -> None:
+        what = "monitor stuck" if stuck else "monitor answers again"
+        if self._listener is not None:
+            severity = Severity.ERROR if stuck else Severity.INFO
+            detail = "its QEMU does not answer; the host does" if stuck else ""
+            self._listener(happenings.Raw("vm", info.uuid, info.name, what, detail, severity))
+
+    def _rotation(self) -> Iterator[Callable[[], Any]]:
+        """Small questions, one a tick, for ever."""
+        while True:
+            yield self._ask_autostart
+            yield self._ask_snapshots
+            yield self._ask_managed_save
+            agents = [
+                info.uuid for info in map(self.catalogue.get, self.catalogue.uuids) if info and info.agent
+            ]
+            for uuid in agents:
+                yield partial(self._ask_agent, uuid)
+
+    async def _flagged(self, flag: int) -> list[libvirt.virDomain] | None:
+        def ask(conn: libvirt.virConnect) -> list[libvirt.virDomain] | None:
+            return domains.flagged(conn, flag, self._meter)
+
+        return await self._lanes.detail.call(ask, _DETAIL_DEADLINE)
+
+    async def _ask_autostart(self) -> None:
+        found = await self._flagged(libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART)
+        if found is not None:
+            self.catalogue.autostart(each.UUIDString() for each in found)
+            self.tell_changes()
+
+    async def _ask_managed_save(self) -> None:
+        found = await self._flagged(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        if found is not None:
+            self.catalogue.managed_save(each.UUIDString() for each in found)
+            self.tell_changes()
+
+    async def _ask_snapshots(self) -> None:
+        found = await self._flagged(libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT)
+        if found is None:
+            return
+        counts = await self._lanes.detail.call(
+            lambda _: domains.snapshot_counts(found, self._meter), _DETAIL_DEADLINE
+        )
+        self.catalogue.snapshots(counts)
+        self.tell_changes()
+
+    async def _ask_agent(self, uuid: str) -> None:
+        def ask(conn: libvirt.virConnect) -> dict[str, tuple[str, ...]]:
+            self._meter.calls += 1
+            source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
+            cards: Any = conn.lookupByUUIDString(uuid).interfaceAddresses(source)
+            return {
+                clean(card["hwaddr"], 32).lower(): tuple(clean(a["addr"], 64) for a in card["addrs"] or ())
+                for card in cards.values()
+                if card["hwaddr"]
+            }
+
+        self.catalogue.addresses("agent", await self._lanes.detail.call(ask, _AGENT_DEADLINE))
+        self.tell_changes()
+
+
+def _asked_qemu(record: domains.Record, info: VmInfo) -> bool:
+    """Whether libvirtd got an answer from this VM's QEMU, by what only QEMU can tell."""
+    if any(key.endswith((".rd.reqs", ".halted")) for key in record):
+        return True
+    return not info.disks and "balloon.current" in record and "vcpu.0.time" not in record

@@ -1,0 +1,106 @@
+"""The worker process of one hypervisor: obeys the engine's messages until their socket closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from functools import partial
+from typing import Any
+
+import libvirt
+
+from virtfleet.errors import DeadlineError, InternalError, VirtfleetError
+from virtfleet.hypervisor import happenings, operations, wire
+from virtfleet.hypervisor.port import Port
+from virtfleet.hypervisor.session import Session
+from virtfleet.model import HostState
+
+EXIT_STUCK = 75
+"""A libvirt call could not be freed; known to the engine's supervisor."""
+
+log = logging.getLogger(__name__)
+
+
+def main(end: socket.socket) -> int:
+    """Runs until the engine goes away. The exit status is the process's."""
+    logging.basicConfig(
+        level=logging.WARNING, format=f"%(asctime)s worker {os.getpid()} %(levelname)s %(message)s"
+    )
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    libvirt.registerErrorHandler(lambda *_: None, None)  # its default prints on stderr
+    happenings.start_event_loop()
+    asyncio.run(_Worker(end).run())
+    # Threads may be inside C calls that never return: nothing is gained by waiting for them.
+    os._exit(0)
+
+
+class _Worker:
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._session: Session | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        self._port = port = Port(self._end)
+        with contextlib.suppress(ConnectionError):
+            async for message in port.receive():
+                match message:
+                    case wire.Configure(settings):
+                        self._session = Session(settings, port, self._stuck)
+                        self._running = asyncio.ensure_future(self._run(self._session))
+                    case wire.Ping(number):
+                        port.send(wire.Pong(number))
+                    case wire.Reconnect():
+                        if self._session is not None:
+                            self._session.reconnect()
+                    case wire.PromptAnswer(number, answer):
+                        if self._session is not None:
+                            self._session.asker.answer(number, answer)
+                    case wire.Request():
+                        task = asyncio.ensure_future(self._answer(message))
+                        self._tasks[message.id] = task
+                        task.add_done_callback(partial(self._forget, message.id))
+                    case wire.CancelRequest(number):
+                        if number in self._tasks:
+                            self._tasks[number].cancel()
+        os._exit(0)
+
+    def _forget(self, number: int, _: object) -> None:
+        self._tasks.pop(number, None)
+
+    async def _run(self, session: Session) -> None:
+        try:
+            await session.run()
+        except Exception:
+            log.exception("the session failed")
+            os._exit(1)  # the engine starts another
+
+    async def _answer(self, request: wire.Request) -> None:
+        response = wire.Response(request.id)
+        try:
+            async with asyncio.timeout(request.deadline):
+                result: Any = await operations.run(self._session, request)
+            response = wire.Response(request.id, result)
+        except TimeoutError:
+            response = _failed(
+                request.id, DeadlineError(f"{request.op} took longer than {request.deadline:g} s")
+            )
+        except VirtfleetError as error:
+            response = _failed(request.id, error)
+        except Exception as error:
+            log.exception("operation %s failed", request.op)
+            response = _failed(request.id, InternalError(f"{request.op}: {type(error).__name__}: {error}"))
+        self._port.send(response)
+
+    def _stuck(self) -> None:
+        """A call can't be freed: this process can only end, and be replaced."""
+        self._port.send(wire.Status(HostState.HUNG, "a call to libvirt could not be freed"))
+        os._exit(EXIT_STUCK)
+
+
+def _failed(number: int, error: VirtfleetError) -> wire.Response:
+    return wire.Response(number, None, error.code, error.message, error.cure)

@@ -1,0 +1,1 @@
+"""The full-screen console. It knows the engine through bridge.py and draws what that tells."""
