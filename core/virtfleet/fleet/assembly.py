@@ -21,6 +21,8 @@ SLOW_ABOVE = 1.0
 _ENOUGH = 5
 """Calls below which a p95 says nothing: the first one of a connection is always slow."""
 _RATE_WINDOW = 30.0
+_WARM_UP = 3
+"""Samples after which the cost of watching is told: the first ones include reading everything once."""
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -33,6 +35,7 @@ class Assembly:
         self._volumes: dict[str, dict[str, Volume]] = {}
         self._round: dict[str, set[str]] = {}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=600)
+        self._samples = 0
         self._calls: deque[tuple[float, int]] = deque(maxlen=60)
 
     def fold(self, message: wire.FromWorker) -> frozenset[str]:
@@ -107,10 +110,13 @@ class Assembly:
         if len(window) < _ENOUGH:
             return 0.0
         ordered = sorted(latency for _, latency in window)
-        return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+        return ordered[int(0.95 * (len(ordered) - 1))]
 
     def _rate(self, sample: wire.Sample) -> float:
         calls = self._calls
+        self._samples += 1
+        if self._samples <= _WARM_UP:
+            return 0.0
         calls.append((sample.taken, sample.calls))
         while len(calls) > 2 and calls[0][0] < sample.taken - _RATE_WINDOW:
             calls.popleft()

@@ -182,7 +182,7 @@ class _Pair:
                 _close(upstream)
             else:
                 upstream.shutdown(socket.SHUT_WR)
-        except (OSError, EOFError):
+        except Exception:  # an upstream of any kind may fail in any way: it is over then
             _close(upstream)
 
     def _carry_back(self, upstream: Upstream) -> None:
@@ -192,7 +192,7 @@ class _Pair:
             while data := upstream.recv(_CHUNK):
                 answered = True
                 self._client.sendall(data)
-        except (OSError, EOFError):
+        except Exception:
             self._shut_client(socket.SHUT_RDWR)
             return
         if (
@@ -211,9 +211,9 @@ class _Pair:
 
 def _close(upstream: Upstream) -> None:
     """Ends it both ways, so that a thread that reads or writes there comes back."""
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(Exception):
         upstream.shutdown(socket.SHUT_RDWR)
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(Exception):
         upstream.close()
 
 

@@ -51,7 +51,7 @@ def translate(error: libvirt.libvirtError) -> HostError | NotFoundError | Refuse
         return UnreachableError(message, cure="is libvirtd running on the host?")
     if code == libvirt.VIR_ERR_OPERATION_INVALID:
         return RefusedError(message)
-    if code == libvirt.VIR_ERR_SYSTEM_ERROR:
+    if code in (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR):
         return _system(message)
     return HostError(message)
 
@@ -64,6 +64,8 @@ def _system(message: str) -> HostError:
         )
     if "no such file" in lowered and "sock" in lowered:
         return UnreachableError(message, cure="start libvirtd (or virtqemud) on the host")
+    if "client socket is closed" in lowered:
+        return UnreachableError("libvirtd closed the connection", cure="is libvirtd running on the host?")
     lost = (
         "connection refused",
         "connection reset",

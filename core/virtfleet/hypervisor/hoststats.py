@@ -45,7 +45,7 @@ class HostSampler:
             disk_write=total("disk_write", {name: each.written for name, each in disks.items()}, now),
             net_rx=total("net_rx", {name: each.read for name, each in cards.items()}, now),
             net_tx=total("net_tx", {name: each.written for name, each in cards.items()}, now),
-            hugepages_free=sum(each.size * each.free for each in pages) if pages else None,
+            hugepages_free=min(sum(each.size * each.free for each in pages), 2**63 - 1) if pages else None,
         )
 
     def from_libvirt(

@@ -20,6 +20,7 @@ _MAX_CHARS = 1024 * 1024
 _MAX_ROWS = 4096
 _MAX_ADDRESSES = 16
 """Per MAC: a guest that answers for a whole network must not fill the table."""
+_LARGEST = 2**63 - 1
 _SECTOR = 512
 """Bytes of a sector in /proc/diskstats, whatever the disk's own is."""
 
@@ -248,7 +249,7 @@ def cpu_model(cpuinfo: str) -> str | None:
     return None
 
 
-_HUGE = re.compile(r"hugepages-(\d{1,12})kB\s+(\d{1,12})\s+(\d{1,12})", re.ASCII)
+_HUGE = re.compile(r"hugepages-(\d{1,9})kB\s+(\d{1,9})\s+(\d{1,9})", re.ASCII)
 
 
 def hugepages(listing: str) -> tuple[HugePages, ...]:
@@ -286,7 +287,7 @@ def _meminfo(text: str) -> dict[str, int]:
         fields = rest.split()
         value = _number(fields[0]) if colon and fields else None
         if value is not None and name not in table:
-            table[name] = value * 1024 if fields[1:] == ["kB"] else value
+            table[name] = min(value * 1024 if fields[1:] == ["kB"] else value, _LARGEST)
     return table
 
 

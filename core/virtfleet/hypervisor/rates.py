@@ -20,7 +20,10 @@ Record = Mapping[str, object]
 """One domain's part of `getAllDomainStats`."""
 
 _KIB = 1024
+_MOST_KIB = 2**53 - 1
+"""More is libvirt's word for «unlimited», and would not fit on the wire in bytes."""
 _MAX_DEVICES = 1024
+_MOST_CPUS = 2**16
 
 
 class Rates:
@@ -131,12 +134,12 @@ def vm_stats(
     seen = rates.seen(uuid)
     before = seen.stats if seen.stats is not None else _NOTHING
     state = vm_state(record.get("state.state"))
-    count = _natural(record.get("vcpu.current")) or before.vcpus or vcpus
-    size = _natural(record.get("balloon.current"))
+    count = _natural(record.get("vcpu.current"), _MOST_CPUS) or before.vcpus or vcpus
+    size = _bytes(record.get("balloon.current"))
     if not state.active:
         memory = 0
     elif size:
-        memory = size * _KIB
+        memory = size
     else:
         memory = before.memory or memory
     cpu_pct: float | None = None
@@ -193,9 +196,14 @@ def stuck(stats: VmStats) -> VmStats:
     )
 
 
-def _natural(value: object) -> int | None:
+def _natural(value: object, most: int = 2**64) -> int | None:
     """A counter as libvirt gives it; None for what is none."""
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= most else None
+
+
+def _bytes(kib: object) -> int | None:
+    """Bytes of a size that libvirt gives in KiB."""
+    return kib * _KIB if type(kib) is int and 0 <= kib <= _MOST_KIB else None
 
 
 def _cpu(record: Record, seen: _Seen, now: float, vcpus: int) -> float | None:
@@ -219,15 +227,14 @@ def _balloon(record: Record) -> tuple[int | None, int | None]:
     guest only tells `unused`. A balloon that was never polled says when:
     at 0, and its figures are those of an empty guest.
     """
-    rss = _natural(record.get("balloon.rss"))
-    held = None if rss is None else rss * _KIB
-    available = _natural(record.get("balloon.available"))
+    held = _bytes(record.get("balloon.rss"))
+    available = _bytes(record.get("balloon.available"))
     if available is None or record.get("balloon.last-update") == 0 or record.get("balloon.last_update") == 0:
         return None, held
-    free = _natural(record.get("balloon.usable"))
+    free = _bytes(record.get("balloon.usable"))
     if free is None:
-        free = _natural(record.get("balloon.unused"))
-    return (None if free is None or free > available else (available - free) * _KIB), held
+        free = _bytes(record.get("balloon.unused"))
+    return (None if free is None or free > available else available - free), held
 
 
 def _devices(keys: _Keys, record: Record, last: _Look | None, now: float) -> tuple[Figures, _Look | None]:
@@ -247,7 +254,9 @@ def _devices(keys: _Keys, record: Record, last: _Look | None, now: float) -> tup
     devices: _Devices = {}
     get = record.get
     for name_key, counter_keys in keys.upto(min(count, _MAX_DEVICES)):
-        values = tuple([value if type(value := get(key)) is int else None for key in counter_keys])
+        values = tuple(
+            [value if type(value := get(key)) is int and value >= 0 else None for key in counter_keys]
+        )
         if values != keys.none:
             devices[get(name_key, name_key)] = values
     if not devices:

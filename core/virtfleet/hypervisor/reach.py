@@ -31,7 +31,8 @@ OPEN_TIMEOUT = 10.0
 
 
 class Reach(Protocol):
-    """Blocking, thread-safe. `open` first, `close` frees whoever waits."""
+    """Blocking, thread-safe. `open` first; `cut` drops every lane's connection and so frees its calls,
+    `close` drops everything."""
 
     transport_answers: bool
     """Whether `ping` can tell a silent link from a hung libvirtd."""
@@ -44,6 +45,7 @@ class Reach(Protocol):
     def facts(self) -> FactsChannel | None: ...
     def door(self, name: str) -> str: ...
     def run(self, argv: Sequence[str], timeout: float) -> Completed: ...
+    def cut(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -101,6 +103,10 @@ class OverSsh:
 
     def run(self, argv: Sequence[str], timeout: float) -> Completed:
         return self._connection().run(argv, timeout)
+
+    def cut(self) -> None:
+        for door in list(self._doors.values()):
+            door.cut()
 
     def close(self) -> None:
         for door in list(self._doors.values()):
@@ -166,6 +172,9 @@ class Direct:
 
     def run(self, argv: Sequence[str], timeout: float) -> Completed:
         raise UnreachableError("no shell on this host")
+
+    def cut(self) -> None:
+        """Not possible: these connections are libvirt's own."""
 
     def close(self) -> None:
         """Connections belong to the lanes."""

@@ -28,6 +28,8 @@ from virtfleet.model.text import clean
 
 _FIRST_BACKOFF = 1.0
 _WORST_BACKOFF = 30.0
+_LIBVIRTD_BACKOFF = 3.0
+"""Asking again on a connection that stands costs next to nothing."""
 
 
 class Lanes:
@@ -68,7 +70,9 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self.lanes: Lanes | None = None
         self.reach: Reach | None = None
-        self.vms: VmWatch | None = None
+        self._backoff = _FIRST_BACKOFF
+        self._tried = 0.0
+        self._announced: tuple[HostState, str] = (HostState.CONNECTING, "")
 
     def reconnect(self) -> None:
         """The operator wants it tried again now."""
@@ -76,29 +80,35 @@ class Session:
 
     async def run(self) -> None:
         """Never returns by itself."""
-        backoff = _FIRST_BACKOFF
         while True:
-            began = time.monotonic()
             self._retry.clear()
             self._tell(HostState.CONNECTING)
             try:
                 await self._connected()
-            except (AccessError, ConfigError) as error:
-                self._tell(HostState.REFUSED, error.message, error.cure)
-                await self._retry.wait()
-                continue
             except VirtfleetError as error:
-                cure = error.cure or "trying again by itself"
-                self._tell(HostState.UNREACHABLE, error.message, cure)
-            if time.monotonic() - began > 30:
-                backoff = _FIRST_BACKOFF
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
-                    await self._retry.wait()
-            backoff = min(_WORST_BACKOFF, backoff * 2)
+                await self._pause(error)
+
+    async def _pause(self, error: VirtfleetError, worst: float = _WORST_BACKOFF) -> None:
+        """Says what is wrong, and waits until it is time to try again."""
+        if isinstance(error, AccessError | ConfigError):
+            self._tell(HostState.REFUSED, error.message, error.cure)
+            await self._retry.wait()
+            return
+        if time.monotonic() - self._tried > _WORST_BACKOFF + 10:
+            self._backoff = _FIRST_BACKOFF
+        self._tell(HostState.UNREACHABLE, error.message, error.cure or "trying again by itself")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                await self._retry.wait()
+        self._backoff = min(worst, self._backoff * 2)
+        self._tried = time.monotonic()
 
     async def _connected(self) -> None:
-        """One connection from its opening to its loss, which is always an error."""
+        """One connection from its opening to its loss, which is always an error.
+
+        A libvirtd that went away is waited for on the connection that there
+        is: logging in anew may cost a person the touch of a hardware key.
+        """
         lost: asyncio.Future[None] = self._loop.create_future()
 
         def on_lost(reason: str) -> None:
@@ -111,25 +121,35 @@ class Session:
 
         reach = reach_for(self._settings, self.asker, on_lost)
         opening = Runner("open")
-        meter = Meter()
         try:
             await opening.submit(reach.open)
-            lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking)
-            self.lanes, self.reach = lanes, reach
-            try:
-                await self._serve(lanes, reach, meter, lost)
-            finally:
-                self.lanes = self.reach = self.vms = None
-                closing = opening.submit(reach.close)
-                await asyncio.wait({closing}, timeout=1.0)
-                await lanes.close()
+            while True:
+                self._retry.clear()
+                try:
+                    await self._serve(reach, lost)
+                except (AccessError, ConfigError):
+                    raise
+                except VirtfleetError as error:
+                    if lost.done() or self._retry.is_set() or not reach.transport_answers:
+                        raise
+                    await self._pause(error, _LIBVIRTD_BACKOFF)
+                    if self._retry.is_set():
+                        raise
+                if lost.done():
+                    lost.result()
         finally:
+            closing = opening.submit(reach.close)
+            await asyncio.wait({closing}, timeout=1.0)
             opening.close()
             self.asker.abandon()
             if lost.done():
                 lost.exception()
 
-    async def _serve(self, lanes: Lanes, reach: Reach, meter: Meter, lost: asyncio.Future[None]) -> None:
+    async def _serve(self, reach: Reach, lost: asyncio.Future[None]) -> None:
+        """Watches the host until libvirtd or the connection is gone."""
+        meter = Meter()
+        lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking)
+        self.lanes, self.reach = lanes, reach
         vitals = Vitals(reach, lanes.long, self._tell, lambda: self.asker.asking)
         host = HostWatch(self._settings, lanes, reach, meter, self._port)
         vms = VmWatch(self._settings, lanes, vitals, host, meter, self._port)
@@ -143,7 +163,6 @@ class Session:
                 self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage)
 
         vms.listen(heard)
-        self.vms = vms
         tasks = [
             asyncio.ensure_future(each)
             for each in (vms.run(), vms.run_detail(), host.run(), networks.run(), storage.run())
@@ -157,8 +176,10 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
-            reach.close()  # frees every lane at once: cancelled calls come back now
+            self.lanes = self.reach = None
+            reach.cut()  # frees every lane at once: cancelled calls come back now
             await asyncio.gather(*tasks, return_exceptions=True)
+            await lanes.close()
             for each in (vitals, host, storage):
                 each.close()
 
@@ -204,7 +225,8 @@ class Session:
         status = wire.Status(state, clean(reason, 500), clean(cure, 500))
         if status == self._state:
             return
-        if status.state is not self._state.state and state is not HostState.CONNECTING:
+        if (state, status.reason) != self._announced and state is not HostState.CONNECTING:
+            self._announced = (state, status.reason)
             severity = Severity.INFO if state is HostState.UP else Severity.WARNING
             event = Event(
                 time.time(),

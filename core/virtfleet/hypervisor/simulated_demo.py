@@ -1,4 +1,4 @@
-"""Brings a simulated host up in libvirt's test driver: its place in the fleet, its node file and its extras."""
+"""Brings a simulated host up in libvirt's test driver: its place in the fleet, its node file, its extras."""
 
 from __future__ import annotations
 

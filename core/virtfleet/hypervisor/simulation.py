@@ -244,10 +244,9 @@ class Simulation:
         developers and CI. Gives each action once; whoever asks carries it out.
         """
         slot = int((now + self._phase("churn") / _TURN * CHURN_PERIOD) // CHURN_PERIOD)
-        if self._slot is None or slot <= self._slot:
-            self._slot = slot if self._slot is None else self._slot
+        before, self._slot = self._slot, slot
+        if before is None or slot <= before:
             return None
-        self._slot = slot
         vms = self._states or self._seen
         choice = [
             (uuid, name, state)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from virtfleet.errors import DeadlineError, UnreachableError
-from virtfleet.hypervisor.lanes import Lane, Runner
+from virtfleet.hypervisor.lanes import Lane, Meter, Runner
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.model import HostState
 
@@ -62,18 +62,23 @@ class Vitals:
         self._tell = tell
         self._patience = patience
         self._pinger = Runner("ping")
-        self._trouble_since: float | None = None
         self.well = asyncio.Event()
 
-    async def call(self, lane: Lane, work: Callable[[libvirt.virConnect], T], hard: float = HARD) -> T:
+    async def call(
+        self, lane: Lane, work: Callable[[libvirt.virConnect], T], meter: Meter | None = None
+    ) -> T:
         """Runs `work` on the monitor lane, and judges the host by it.
+
+        How long it took goes to `meter`, unless the host was in trouble
+        meanwhile: being hung for a while does not make it slow afterwards.
 
         Raises DeadlineError when the lane had to be freed though the host is
         well, UnreachableError when the link stayed silent, HostError else.
         While libvirtd is hung it tries again for as long as it takes.
         """
         while True:
-            task = asyncio.ensure_future(lane.call(work, hard))
+            task = asyncio.ensure_future(lane.call(work, HARD))
+            started = time.monotonic()
             try:
                 verdict = await self._watch(task)
                 result = task.result()
@@ -87,7 +92,8 @@ class Vitals:
             finally:
                 if not task.done():
                     task.cancel()
-            self._trouble_since = None
+            if meter is not None and verdict is Verdict.WELL:
+                meter.latencies.append(time.monotonic() - started)
             self._tell(HostState.UP, "", "")
             self.well.set()
             return result
@@ -106,11 +112,10 @@ class Vitals:
                 return verdict
             if time.monotonic() - started > wait + 1.0 or self._patience():
                 continue  # we slept, or a person is being asked: that proves nothing
-            if self._trouble_since is None:
-                self._trouble_since = started
-            verdict = await self._ask_around(task)
+            found = await self._ask_around(task)
             if task.done():
                 return verdict
+            verdict = found
             wait = RECHECK
             if verdict is not Verdict.WELL:
                 self._report(verdict)

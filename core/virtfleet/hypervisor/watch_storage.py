@@ -59,6 +59,8 @@ class StorageWatch:
         self._port = port
         self._shared = SharedStorage(reach, host, read_only=settings.read_only)
         self._pools: dict[str, Pool] = {}
+        self._told: tuple[Pool, ...] = ()
+        self._told_at = float("-inf")
         self._volumes: dict[str, dict[str, Volume]] = {}
         self._listed: dict[str, float] = {}
         self._changed: set[str] = set()
@@ -167,7 +169,9 @@ class StorageWatch:
         pools = tuple(self._pools.values())
         if simulation is not None:
             pools = tuple(simulation.pool(pool, now) for pool in pools)
-        self._port.send(wire.Pools(now, pools))
+        if pools != self._told or now - self._told_at >= self._settings.pools_interval:
+            self._told, self._told_at = pools, now
+            self._port.send(wire.Pools(now, pools))
 
     # ---- volumes
 

@@ -120,7 +120,7 @@ class VmWatch:
         host = asyncio.ensure_future(self._host.read())
         try:
             try:
-                records = await self._vitals.call(monitor, self._read)
+                records = await self._vitals.call(monitor, self._read, self._meter)
             except DeadlineError:
                 return  # slow, though well: the next tick tries again
             now = time.monotonic()
@@ -137,10 +137,7 @@ class VmWatch:
             if self._listener is not None:
                 self._meter.calls += 1
                 happenings.register(conn, self._listener)
-        started = time.monotonic()
-        records = self._reader.read(conn, domains.CHEAP)
-        self._meter.latencies.append(time.monotonic() - started)
-        return records
+        return self._reader.read(conn, domains.CHEAP)
 
     async def _describe(self, present: list[str]) -> None:
         """Fetches what is new or said to have changed, and tells the engine what differs."""

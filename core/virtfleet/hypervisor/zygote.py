@@ -157,4 +157,5 @@ def _environment() -> dict[str, str]:
     if root not in known.split(os.pathsep):
         environment["PYTHONPATH"] = os.pathsep.join(part for part in (root, known) if part)
     environment.pop("LIBVIRT_DEFAULT_URI", None)
+    environment.setdefault("MALLOC_ARENA_MAX", "1")  # an arena per thread would double a worker's memory
     return environment

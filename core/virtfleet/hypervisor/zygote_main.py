@@ -24,6 +24,9 @@ def main(fd: int) -> NoReturn:
     control.set_inheritable(False)
     try:
         from virtfleet.hypervisor import worker
+        from virtfleet.hypervisor.warm_up import warm_up
+
+        warm_up()
     except Exception as error:  # whatever it is, the engine must hear of it
         control.send(f"failed {type(error).__name__}: {error}"[:4000].encode())
         os._exit(1)
@@ -73,7 +76,11 @@ def _become_worker(
 
 def _receive(control: socket.socket) -> tuple[int, socket.socket] | None:
     fds = array.array("i")
-    data, ancillary, _, _ = control.recvmsg(256, socket.CMSG_SPACE(fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    space = socket.CMSG_SPACE(fds.itemsize)
+    try:
+        data, ancillary, _, _ = control.recvmsg(256, space, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None  # the engine was killed
     if not data:
         return None
     for level, kind, payload in ancillary:

@@ -28,6 +28,8 @@ class Unit(StrEnum):
     IOPS = "1/s"
     PERCENT = "percent"
     SECONDS = "seconds"
+    TIME = "unix time"
+    """A moment: seconds since 1970; shown in local time."""
     LOAD = "load"
     BOOL = "bool"
 

@@ -23,10 +23,10 @@ from virtfleet.errors import AccessError, DeadlineError, HostError, UnreachableE
 from virtfleet.hypervisor.ssh import hostkeys, libvirtd
 from virtfleet.hypervisor.ssh.asking import Asker, Deadline, nobody
 from virtfleet.hypervisor.ssh.auth import log_in
-from virtfleet.hypervisor.ssh.dial import ProxyProgram, dial
+from virtfleet.hypervisor.ssh.dial import ChannelLink, ProxyProgram, dial
 from virtfleet.hypervisor.ssh.libvirtd import LibvirtChannel
 from virtfleet.hypervisor.ssh.target import LibvirtAddress, SshTarget
-from virtfleet.hypervisor.ssh.transport import Transport, reason
+from virtfleet.hypervisor.ssh.transport import RefusedCommandError, Transport, reason
 
 CHUNK = 1 << 16
 CLOSED = "closed by us"
@@ -69,7 +69,7 @@ class SshConnection:
 
         `timeout`: seconds for each hop, standing still while a person is asked.
         `on_lost(reason)` is called once, in any thread, when an open connection
-        ends in whatever way, `close` included.
+        ends by itself (not by `close`).
         Raises UnreachableError (DNS, refused, no route, timeout), AccessError
         (host key, login), UnsupportedError (no algorithm in common).
         """
@@ -104,7 +104,8 @@ class SshConnection:
         """A running remote command: .recv, .recv_stderr, .sendall, .shutdown_write, .close.
 
         The arguments are quoted for the remote login shell here and nowhere else.
-        Raises UnreachableError (connection lost), DeadlineError, AccessError (the server refuses).
+        Raises UnreachableError (connection lost), DeadlineError, AccessError (the server
+        runs no commands), HostError (no more sessions).
         """
         try:
             return self._transport.exec(shlex.join(argv), timeout)
@@ -112,10 +113,15 @@ class SshConnection:
             raise DeadlineError(
                 f"{self._target.label}: {argv[0]} did not start within {timeout:g} s"
             ) from None
-        except paramiko.ChannelException as error:
+        except RefusedCommandError as error:
             raise AccessError(
                 f"{self._target.label}: the SSH server does not let us run commands",
-                cure="look at MaxSessions, ForceCommand and the login's shell on the host",
+                cure="look at ForceCommand, and at the login's shell, on the host",
+            ) from error
+        except paramiko.ChannelException as error:
+            raise HostError(
+                f"{self._target.label}: the SSH server opens no more sessions",
+                cure="MaxSessions in its sshd_config must be 10, the default, or more",
             ) from error
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._unreachable() from error
@@ -157,13 +163,14 @@ class SshConnection:
                 poll.poll(1000 * (min(left, 0.02) if pending else left))
             if not channel.status_event.wait(max(0.0, until - time.monotonic())):
                 raise DeadlineError(f"{self._target.label}: {argv[0]} did not end within {timeout:g} s")
-            if not self.alive():
-                raise self._unreachable()
+            if channel.exit_status == -1 and not channel.eof_received:
+                raise self._unreachable()  # the channel did not end, it was torn down
             return Completed(channel.exit_status, bytes(out), bytes(err))
-        except (paramiko.SSHException, EOFError) as error:
+        except (paramiko.SSHException, EOFError, OSError) as error:
             raise self._unreachable() from error
         finally:
-            channel.close()
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                channel.close()
 
     def open_libvirt(self, address: LibvirtAddress | None = None, timeout: float = 10.0) -> LibvirtChannel:
         """A stream to libvirtd's socket, by virt-ssh-helper or netcat; default: what the URI said.
@@ -185,6 +192,8 @@ class SshConnection:
                 raise self._unreachable() from error
             self._reached_by = ""
             raise UnsupportedError(f"{self._target.label}: {error}", cure=error.cure) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._unreachable() from error
         self._reached_by = stream.method
         return stream
 
@@ -236,7 +245,7 @@ class SshConnection:
         log_in(transport, hop, ask, deadline)
         transport.settle()
 
-    def _link(self, hop: SshTarget, deadline: Deadline) -> socket.socket | paramiko.Channel:
+    def _link(self, hop: SshTarget, deadline: Deadline) -> socket.socket | ChannelLink:
         if not self._transports:
             if hop.proxy_command:
                 self._program = ProxyProgram(hop.proxy_command)
@@ -245,7 +254,7 @@ class SshConnection:
         before = self._transport
         place = f"[{hop.host}]:{hop.port}" if ":" in hop.host else f"{hop.host}:{hop.port}"
         try:
-            return before.open_channel(
+            channel = before.open_channel(
                 "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=deadline.left
             )
         except paramiko.ChannelException as error:
@@ -258,6 +267,7 @@ class SshConnection:
         except (paramiko.SSHException, EOFError, OSError) as error:
             why = "no answer in time" if before.is_active() else reason(before)
             raise UnreachableError(f"{place}, through its jump host: {why}") from error
+        return ChannelLink(channel)
 
     def _handshake(self, transport: Transport, hop: SshTarget, deadline: Deadline) -> None:
         entries = hostkeys.read((*hop.known_hosts, *hop.global_known_hosts))
@@ -296,7 +306,7 @@ class SshConnection:
                 return
             self._lost = why
             transports = list(self._transports)
-            tell = self._on_lost if self._opened else None
+            tell = self._on_lost if self._opened and why != CLOSED else None
         for transport in transports:  # the nearest first: then nothing waits for a dead link
             transport.close()
         if self._program is not None:

@@ -11,6 +11,8 @@ import subprocess
 import threading
 from typing import Any
 
+import paramiko
+
 from virtfleet.errors import UnreachableError
 from virtfleet.hypervisor.ssh.asking import Deadline
 from virtfleet.hypervisor.ssh.target import SshTarget
@@ -46,6 +48,32 @@ class ProxyProgram:
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
+
+
+class ChannelLink:
+    """A channel through a jump host, as the socket of the next transport.
+
+    Ending it sends a message through the jump host; that this fails when the
+    jump host is gone must keep nobody from clearing up.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self.send = channel.send
+        self.recv = channel.recv
+        self.settimeout = channel.settimeout
+
+    @property
+    def _closed(self) -> bool:  # paramiko asks
+        return self._channel.closed
+
+    def shutdown(self, how: int) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown(how)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
 
 
 def dial(target: SshTarget, deadline: Deadline) -> socket.socket:

@@ -147,6 +147,9 @@ class FactsChannel:
         mark = f"\n{self._mark} {key}\n".encode()
         searched = 0
         while True:
+            if len(self._buffer) > _MAX_ANSWER:
+                self.close()
+                raise self._ended()
             found = self._buffer.find(mark, searched)
             end = self._buffer.find(b"\n", found + len(mark)) if found >= 0 else -1
             if end >= 0:
@@ -154,9 +157,6 @@ class FactsChannel:
                 del self._buffer[: end + 1]
                 return text
             searched = found if found >= 0 else max(0, len(self._buffer) - len(mark))
-            if len(self._buffer) > _MAX_ANSWER:
-                self.close()
-                raise self._ended()
             self._channel.settimeout(max(0.01, until - time.monotonic()))
             try:
                 data = self._channel.recv(CHUNK)
@@ -194,5 +194,9 @@ def _number(answer: str) -> int:
 
 def _files(text: str) -> dict[str, str]:
     """What `tail` printed of several files, by key."""
+    texts: dict[str, str] = {}
     parts = _TAIL_HEADER.split(text)
-    return {_FILES[path]: body for path, body in zip(parts[1::2], parts[2::2], strict=True) if path in _FILES}
+    for path, body in zip(parts[1::2], parts[2::2], strict=True):
+        if path in _FILES:
+            texts[_FILES[path]] = body.rstrip("\n") + "\n"  # a blank line stands before the next header
+    return texts

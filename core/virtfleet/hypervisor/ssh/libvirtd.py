@@ -14,7 +14,6 @@ import time
 
 import paramiko
 
-from virtfleet.errors import HostError
 from virtfleet.hypervisor.ssh.target import LibvirtAddress
 from virtfleet.model.text import clean
 
@@ -64,23 +63,29 @@ class LibvirtChannel:
         self._early = early
 
     def recv(self, size: int, /) -> bytes:
-        """What libvirtd sent; b"" at the end."""
+        """What libvirtd sent; b"" at the end. Raises OSError, EOFError: the connection broke."""
         if self._early:
             data, self._early = self._early[:size], self._early[size:]
             return data
-        return self._channel.recv(size)
+        try:
+            return self._channel.recv(size)
+        except paramiko.SSHException as error:
+            raise OSError(str(error)) from error
 
     def sendall(self, data: bytes, /) -> None:
         """Raises OSError when the stream has ended."""
-        self._channel.sendall(data)
+        try:
+            self._channel.sendall(data)
+        except paramiko.SSHException as error:
+            raise OSError(str(error)) from error
 
     def shutdown(self, how: int, /) -> None:
         """As of a socket."""
-        with contextlib.suppress(EOFError, paramiko.SSHException):
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.shutdown(how)
 
     def close(self) -> None:
-        with contextlib.suppress(EOFError, paramiko.SSHException):
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             self._channel.close()
 
     def failure(self) -> str:
@@ -130,8 +135,9 @@ def greet(channel: paramiko.Channel, timeout: float) -> LibvirtChannel:
             )
         channel.settimeout(None)
         return LibvirtChannel(channel, method, seen[end + 1 :])
-    except (TimeoutError, NoLibvirtError, HostError):
-        channel.close()
+    except BaseException:
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            channel.close()
         raise
 
 

@@ -17,11 +17,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+from paramiko.common import MSG_CHANNEL_FAILURE, cMSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
 
+from virtfleet.hypervisor.ssh.dial import ChannelLink
 from virtfleet.model.text import clean
 
 WINDOW = 4 << 20
@@ -38,11 +39,26 @@ _MACS = (
 )
 
 
+class RefusedCommandError(Exception):
+    """The server does not run the command."""
+
+
+def _on_refused(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    if isinstance(channel.transport, Transport):
+        channel.transport._refused.add(channel.chanid)
+    cast(Any, channel)._request_failed(message)
+
+
 class Transport(paramiko.Transport):
     """`on_end` is called once, in the transport's thread, when it has ended in whatever way."""
 
-    def __init__(self, sock: socket.socket | paramiko.Channel, on_end: Callable[[], None]) -> None:
-        super().__init__(sock, default_window_size=WINDOW)
+    _channel_handler_table: ClassVar[dict[int, Any]] = {
+        **cast(Any, paramiko.Transport)._channel_handler_table,
+        MSG_CHANNEL_FAILURE: _on_refused,
+    }
+
+    def __init__(self, sock: socket.socket | ChannelLink, on_end: Callable[[], None]) -> None:
+        super().__init__(cast(Any, sock), default_window_size=WINDOW)
         self.name = "ssh-transport"
         self.farewell = ""
         """What the server said when it disconnected."""
@@ -50,6 +66,8 @@ class Transport(paramiko.Transport):
         self._on_end = on_end
         self._pings: deque[threading.Event] = deque()
         self._ping_lock = threading.Lock()
+        self._refused: set[int] = set()
+        """Channels whose command the server refused, as opposed to channels that just ended."""
         # Message handlers are bound when the base class is made, so overriding suffices.
         options = self.get_security_options()
         options.ciphers = [each for each in _CIPHERS if each in options.ciphers]
@@ -62,7 +80,9 @@ class Transport(paramiko.Transport):
 
     def run(self) -> None:
         try:
-            super().run()
+            # It catches what happens to it, but not what its own clearing up then runs into.
+            with contextlib.suppress(Exception):
+                super().run()
         finally:
             self.ended = True
             self._release_pings()
@@ -70,7 +90,7 @@ class Transport(paramiko.Transport):
 
     def close(self) -> None:
         """End at once, from any thread; nothing is sent. Waiters on the transport and its channels wake."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)  # wakes the transport's thread
         super().close()
         self.sock.close()
@@ -89,7 +109,11 @@ class Transport(paramiko.Transport):
         started = time.monotonic()
         with self._ping_lock:  # replies come in the order of requests
             self._pings.append(answered)
-            cast(Any, self)._send_user_message(message)
+            try:
+                cast(Any, self)._send_user_message(message)
+            except BaseException:
+                self._pings.pop()
+                raise
         if not answered.wait(timeout) or not self.is_active():
             return None
         return time.monotonic() - started
@@ -97,7 +121,8 @@ class Transport(paramiko.Transport):
     def exec(self, command: str, timeout: float) -> paramiko.Channel:
         """A session channel that runs `command`.
 
-        Raises TimeoutError; paramiko.ChannelException (refused); paramiko.SSHException or EOFError (lost).
+        Raises TimeoutError; RefusedCommandError; paramiko.ChannelException (no more channels);
+        paramiko.SSHException, EOFError, OSError (lost).
         """
         until = time.monotonic() + timeout
         try:
@@ -118,12 +143,13 @@ class Transport(paramiko.Transport):
         if not channel.event.wait(max(0.0, until - time.monotonic())):
             channel.close()
             raise TimeoutError
-        if not channel.event_ready:
-            channel.close()
-            if not self.is_active():
-                raise EOFError
-            raise paramiko.ChannelException(1, "command refused")
-        return channel
+        if channel.event_ready:
+            return channel
+        channel.close()
+        if channel.chanid in self._refused:
+            self._refused.discard(channel.chanid)
+            raise RefusedCommandError
+        raise EOFError
 
     # ---- called by paramiko in the transport's thread
 

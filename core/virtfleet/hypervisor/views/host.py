@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from virtfleet.hypervisor.views.reading import attribute, child, children, content, integer, size
+from virtfleet.hypervisor.views.reading import LARGEST, attribute, child, children, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
 from virtfleet.model import HostFacts, HugePages, NumaCell
 from virtfleet.model.text import clean
@@ -90,12 +90,12 @@ def host_facts(
         arch=caps.arch or model,
         cpu_model=caps.cpu_model or _processor(sysinfo_xml),
         cpu_vendor=caps.cpu_vendor,
-        cpus=cpus or sum(cell.cpus for cell in caps.numa),
+        cpus=min(cpus or sum(cell.cpus for cell in caps.numa), LARGEST),
         sockets=caps.sockets or nodes * sockets,
         cores=cores or caps.cores,
         threads=threads or caps.threads,
         mhz=mhz,
-        memory=memory * _MIB or sum(cell.memory for cell in caps.numa),
+        memory=min(memory * _MIB or sum(cell.memory for cell in caps.numa), LARGEST),
         numa=caps.numa,
         iommu=caps.iommu if iommu is None else iommu,
         hugepages=hugepages,

@@ -18,7 +18,8 @@ _UNITS = {
 }
 """libvirt's units: `KiB` and a bare `k` are powers of 1024, `KB` of 1000; case does not matter."""
 
-_MAX = 2**63 - 1
+LARGEST = 2**63 - 1
+"""The largest number that crosses the wire to the engine; sizes stop there."""
 
 
 def children(element: Element | None, *names: str) -> Iterator[Element]:
@@ -51,21 +52,24 @@ def content(element: Element | None, limit: int = 1024) -> str:
 
 
 def integer(text: str) -> int | None:
-    """A decimal number of at most 19 digits (Python takes `1_0` and Arabic digits too; libvirt does not)."""
+    """A decimal number of 64 bits (Python also takes `1_0` and Arabic digits; libvirt does not)."""
+    number = _decimal(text)
+    return number if number is not None and -LARGEST <= number <= LARGEST else None
+
+
+def _decimal(text: str) -> int | None:
     text = text.strip()
-    digits = text[1:] if text.startswith("-") else text
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19):
-        return None
-    return int(text)
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= 20 else None
 
 
 def size(element: Element | None, unit: str = "bytes") -> int | None:
     """Bytes of `<memory unit='KiB'>8</memory>`, exact; `unit` is what holds where none is written."""
     if element is None:
         return None
-    number = integer(element.text or "")
+    number = _decimal(element.text or "")
     factor = _UNITS.get((element.get("unit") or unit).strip().lower())
     if number is None or number < 0 or factor is None or number * factor > 2**64:
         return None
     exact: int = number * factor
-    return min(exact, _MAX)
+    return min(exact, LARGEST)

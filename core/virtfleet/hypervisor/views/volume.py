@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtfleet.hypervisor.states import volume_type
-from virtfleet.hypervisor.views.reading import attribute, child, content, size
+from virtfleet.hypervisor.views.reading import LARGEST, attribute, child, content, size
 from virtfleet.hypervisor.views.safexml import parse
 from virtfleet.model import Volume
 from virtfleet.model.text import clean
@@ -41,6 +41,6 @@ def volume_from_info(
         key=clean(key or path, 4096),
         path=clean(path, 4096),
         type=volume_type(kind),
-        capacity=capacity,
-        allocation=allocation,
+        capacity=min(capacity, LARGEST),
+        allocation=min(allocation, LARGEST),
     )

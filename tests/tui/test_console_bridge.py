@@ -1,0 +1,97 @@
+"""Nothing is lost between engine and screen, and the screen is told no more often than it can bear."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from textual.message import Message
+from textual.message_pump import MessagePump
+from tui.console import console
+from tui.feeder import event, host, small_fleet, vm
+
+from virtfleet_tui.bridge import Bridge, FleetChanged
+
+
+class Sink(MessagePump):
+    """Keeps what is posted to it, and handles it when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posted: list[FleetChanged] = []
+
+    def post_message(self, message: Message) -> bool:
+        if isinstance(message, FleetChanged):
+            self.posted.append(message)
+        return True
+
+
+async def test_one_message_at_a_time_carries_everything() -> None:
+    feeder, sink = small_fleet(), Sink()
+    bridge = Bridge(feeder, sink, pace=0.001)
+    bridge.open()
+    for _ in range(50):
+        feeder.change("hv01", latency_p95=0.2)
+    await asyncio.sleep(0.02)
+    assert len(sink.posted) == 1
+    assert set(sink.posted[0].changes.hosts) == {"hv01"}
+    feeder.change("hv02", latency_p95=0.3)
+    feeder.happen(event("hv02"))
+    await asyncio.sleep(0.02)
+    assert len(sink.posted) == 1, "the first is not handled yet"
+    bridge.handled()
+    await asyncio.sleep(0.02)
+    assert set(sink.posted[1].changes.hosts) == {"hv02"}
+    assert sink.posted[1].changes.events
+    assert sink.posted[1].snapshot is feeder.snapshot
+    bridge.close()
+    feeder.change("hv01", latency_p95=0.1)
+    bridge.handled()
+    await asyncio.sleep(0.02)
+    assert len(sink.posted) == 2
+    assert feeder.subscribers == 0
+
+
+async def test_the_app_starts_and_stops_the_engine(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path):
+        assert (feeder.started, feeder.stopped, feeder.subscribers) == (1, 0, 3)
+    assert (feeder.started, feeder.stopped, feeder.subscribers) == (1, 1, 0)
+
+
+async def test_vms_come_change_and_go(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path) as hands:
+        grid = hands.overview.panel_of("vms").grid
+        assert grid.total == 20
+        feeder.push(host("hv01", [vm(1, cpu=77), vm(99, name="newcomer")]))
+        await hands.settle()
+        assert grid.total == 14
+        changed = grid.get(("hv01", vm(1).uuid))
+        assert changed is not None
+        assert changed.vm.stats.cpu_pct == 77
+        assert "newcomer" in await hands.until("newcomer")
+
+
+async def test_what_a_covered_view_missed_is_there_when_it_returns(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path) as hands:
+        await hands.command("events")
+        feeder.push(host("hv01", []))
+        await hands.settle()
+        await hands.press("escape")
+        assert hands.overview.panel_of("vms").grid.total == 12
+
+
+async def test_deltas_before_the_first_paint_are_harmless(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    started = feeder.start
+
+    async def start() -> None:
+        await started()
+        feeder.push(host("hv09", [vm(900, name="early")]))
+
+    feeder.start = start  # type: ignore[method-assign]
+    async with console(feeder, tmp_path) as hands:
+        await hands.settle()
+        assert hands.overview.panel_of("hosts").grid.total == 5

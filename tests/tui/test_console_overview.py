@@ -1,0 +1,224 @@
+"""The first view: what it shows at each size, how hosts narrow it, and how every step goes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tui.console import console
+from tui.feeder import Feeder, host, small_fleet, vm
+
+from virtfleet_tui.panels.strip import Strip
+
+SIZES = [(80, 24), (120, 36), (200, 60), (250, 70)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_size_shows_what_matters(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with console(small_fleet(), tmp_path, size) as hands:
+        text = hands.text
+        lines = text.split("\n")
+        assert len(lines) == size[1]
+        assert "hosts 2/4" in lines[0]
+        assert "alerts 3" in lines[0]
+        assert "✖ hung" in text
+        assert "? help" in lines[-1]
+        assert "enter open" in lines[-1]
+        single = size[0] < 100
+        assert ("1 Hosts   2 VMs   3 Pools" in text) == single
+        assert ("─ VMs" in text) != single
+        assert ("─ Pools" in text) != single
+
+
+async def test_wide_screens_get_more_columns(tmp_path: Path) -> None:
+    shown = {}
+    for size in SIZES[1:]:
+        async with console(small_fleet(), tmp_path / str(size), size) as hands:
+            shown[size] = len(hands.overview.panel_of("vms").grid.columns)
+    assert shown[120, 36] < shown[200, 60] <= shown[250, 70]
+
+
+async def test_small_screens_show_one_panel_at_a_time(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path, (80, 24)) as hands:
+        assert "vm-00001" not in hands.text
+        await hands.press("2")
+        assert "vm-00001" in hands.text
+        assert "✖ hung" not in hands.text
+        await hands.press("tab")
+        assert "● default" in hands.text
+        await hands.press("shift+tab", "1")
+        assert "✖ hung" in hands.text
+
+
+async def test_trouble_comes_first_and_says_why(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        assert hands.names("hosts") == ["hv02", "hv03", "hv04", "hv01"]
+        line = next(each for each in hands.text.split("\n") if "✖ refused" in each)
+        assert "the host key changed" in line
+        assert "never" in line
+        await hands.press("j")
+        text = await hands.until("try: Look at the host")
+        assert "libvirtd has not answered for 14 s" in text
+
+
+async def test_the_cursor_on_a_host_narrows_and_escape_widens(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        vms, pools = hands.overview.panel_of("vms"), hands.overview.panel_of("pools")
+        assert vms.grid.total == 20
+        await hands.press("j")
+        assert vms.scope == {"hv03"}
+        assert (vms.grid.total, pools.grid.total) == (6, 1)
+        assert "VMs on hv03" in hands.text
+        assert "Pools on hv03" in hands.text
+        await hands.press("escape")
+        assert vms.scope is None
+        assert (vms.grid.total, pools.grid.total) == (20, 3)
+        await hands.press("escape")
+        assert hands.app.is_running
+
+
+async def test_marked_hosts_narrow_to_all_of_them(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        vms = hands.overview.panel_of("vms")
+        grid = hands.overview.panel_of("hosts").grid
+        grid.mark(["hv01", "hv02"])
+        await hands.pilot.pause()
+        assert vms.scope == {"hv01", "hv02"}
+        assert vms.grid.total == 14
+        assert "VMs on 2 marked hosts" in hands.text
+        await hands.press("escape")
+        assert grid.marked == 0
+        assert vms.scope is None
+
+
+async def test_a_narrowed_list_lives(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path) as hands:
+        await hands.press("j")
+        feeder.push(host("hv01", [vm(1, name="elsewhere")]))
+        feeder.change("hv03", vms=(vm(21, name="renamed"),))
+        await hands.settle()
+        assert hands.names("vms") == ["renamed"]
+
+
+async def test_filter_as_you_type(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        panel = hands.overview.panel_of("vms")
+        await hands.press("2", "/")
+        await hands.type("cpu>30")
+        assert panel.grid.shown == 3
+        assert "/ cpu>30" in hands.text
+        await hands.press("enter")
+        assert "3 of 20, filter cpu>30" in hands.text
+        assert panel.grid.has_focus
+        await hands.press("escape")
+        assert panel.grid.shown == 20
+
+
+async def test_a_wrong_filter_points_at_the_column(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        panel = hands.overview.panel_of("vms")
+        await hands.press("2", "/")
+        await hands.type("name=a cpu>x")
+        await hands.press("enter")
+        bar = hands.screen.input_bar
+        assert bar.is_open
+        assert bar.error is not None
+        lines = hands.text.split("\n")
+        assert lines[-1].index("^") == 2 + bar.error.column
+        await hands.press("escape")
+        assert not bar.is_open
+        assert panel.filter_text == ""
+        assert panel.grid.shown == 20
+
+
+async def test_escape_undoes_the_filter_that_is_typed(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        panel = hands.overview.panel_of("vms")
+        await hands.press("2", "/", *"hv01", "enter")
+        assert panel.grid.shown == 8
+        await hands.press("/", *"x", "escape")
+        assert panel.filter_text == "hv01"
+        assert panel.grid.shown == 8
+
+
+async def test_empty_lists_speak(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("2", "/", *"nosuch", "enter")
+        assert "Nothing matches the filter" in hands.text
+        assert "nosuch" in hands.text
+        await hands.press("escape", "f")
+        assert "No VMs in trouble" in hands.text
+        assert "faults only" in hands.text
+    async with console(Feeder(), tmp_path) as hands:
+        assert "No hosts in the fleet yet" in hands.text
+        assert "qemu+ssh://root@hv1.example/system" in hands.text
+
+
+async def test_faults_only(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("f")
+        assert hands.names("hosts") == ["hv02", "hv03", "hv04"]
+        await hands.press("f")
+        assert len(hands.names("hosts")) == 4
+
+
+async def test_zoom(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("2", "z")
+        assert "─ VMs" in hands.text
+        assert "─ Hosts" not in hands.text
+        await hands.press("escape")
+        assert "─ Hosts" in hands.text
+
+
+async def test_the_strip_follows_the_selection(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        strip = hands.overview.query_one(Strip)
+        assert strip.title_text.startswith("hv02")
+        await hands.press("2", "j")
+        assert strip.title_text.startswith("vm-00002 on hv01")
+        assert "CPU" in hands.text
+        await hands.press("3")
+        assert strip.title_text.startswith("default on")
+        assert "Allocated" in hands.text
+
+
+async def test_the_demo_says_what_it_is_until_it_is_put_away(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path, demo=True) as hands:
+        assert "demo, simulated" in hands.text.split("\n")[0]
+        assert "This is the demo" in hands.text
+        assert "fleet.yaml" in hands.text
+        await hands.press("escape")
+        assert "This is the demo" not in hands.text
+    async with console(small_fleet(), tmp_path, demo=True) as hands:
+        assert "This is the demo" not in hands.text
+        assert "demo, simulated" in hands.text.split("\n")[0]
+
+
+async def test_read_only_is_said(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path, read_only=True) as hands:
+        assert "read-only" in hands.text.split("\n")[0]
+
+
+async def test_q_asks_once(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("q")
+        assert hands.app.is_running
+        assert "q again leaves" in hands.text
+        await hands.press("q")
+        assert not hands.app.is_running
+
+
+async def test_the_mouse_works(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        grid = hands.overview.panel_of("vms").grid
+        await hands.pilot.click(grid, offset=(10, 3))
+        await hands.pilot.pause()
+        assert grid.has_focus
+        assert grid.selected.vm.name == "vm-00003"
+        bar = hands.screen.query_one("#key-bar")
+        at = hands.text.split("\n")[-1].index("? help")
+        await hands.pilot.click(bar, offset=(at, 0))
+        await hands.pilot.pause()
+        assert "Keys in overview" in hands.text

@@ -1,0 +1,86 @@
+"""A reboot's stop and start are shown as one; a stop that nothing follows is shown, later."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtfleet.hypervisor.happenings import HOLD_STOPS, Coalescer, Raw
+
+
+def raw(what: str, detail: str = "", uuid: str = "u1") -> Raw:
+    return Raw("vm", uuid, "web", what, detail)
+
+
+def test_a_stop_and_a_start_become_a_restart() -> None:
+    made = Coalescer()
+    assert made.feed(raw("stopped", "shut down"), 0.0) == []
+    assert made.feed(raw("started"), 0.4) == [raw("restarted", "shut down")]
+    assert made.due(99.0) == []
+
+
+def test_a_stop_alone_is_shown_when_its_time_is_up() -> None:
+    made = Coalescer()
+    stop = raw("stopped", "powered off")
+    made.feed(stop, 10.0)
+    assert made.due(10.0 + HOLD_STOPS - 0.1) == []
+    assert made.next_due == 10.0 + HOLD_STOPS
+    assert made.due(10.0 + HOLD_STOPS) == [stop]
+    assert made.next_due is None
+
+
+def test_a_crash_is_never_held_back() -> None:
+    crash = raw("stopped", "crashed")
+    assert Coalescer().feed(crash, 0.0) == [crash]
+
+
+def test_other_vms_do_not_mix() -> None:
+    made = Coalescer()
+    made.feed(raw("stopped", "shut down", "u1"), 0.0)
+    started = raw("started", "", "u2")
+    assert made.feed(started, 0.1) == [started]
+
+
+def test_an_undefine_after_a_stop_shows_both_in_order() -> None:
+    made = Coalescer()
+    stop = raw("stopped", "powered off")
+    made.feed(stop, 0.0)
+    gone = raw("undefined")
+    assert made.feed(gone, 0.1) == [stop, gone]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["started", "stopped", "defined", "suspended"]), st.sampled_from(["u1", "u2"]))
+    )
+)
+def test_nothing_is_lost(sequence: list[tuple[str, str]]) -> None:
+    """Every event comes out once, a stop and its start counting as one restart."""
+    made = Coalescer()
+    out = []
+    for at, (what, uuid) in enumerate(sequence):
+        out += made.feed(raw(what, "shut down" if what == "stopped" else "", uuid), float(at))
+        out += made.due(float(at))
+    out += made.due(1e9)
+    restarts = sum(each.what == "restarted" for each in out)
+    # a stop that is followed at once by another stop of the same VM is one stop
+    doubled = sum(
+        1
+        for at, (what, uuid) in enumerate(sequence)
+        if what == "stopped" and _next_of(sequence, at, uuid) == "stopped" and _gap(sequence, at, uuid) < HOLD_STOPS
+    )
+    assert len(out) + restarts + doubled == len(sequence)
+
+
+def _following(sequence: list[tuple[str, str]], at: int, uuid: str) -> int | None:
+    return next((later for later in range(at + 1, len(sequence)) if sequence[later][1] == uuid), None)
+
+
+def _next_of(sequence: list[tuple[str, str]], at: int, uuid: str) -> str | None:
+    later = _following(sequence, at, uuid)
+    return None if later is None else sequence[later][0]
+
+
+def _gap(sequence: list[tuple[str, str]], at: int, uuid: str) -> float:
+    later = _following(sequence, at, uuid)
+    return float("inf") if later is None else later - at

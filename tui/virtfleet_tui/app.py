@@ -1,0 +1,184 @@
+"""The console's wiring: engine, bridge, themes, views and prompts meet here; what they do is theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.timer import Timer
+
+from virtfleet.config import folders
+from virtfleet_tui import state
+from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged
+from virtfleet_tui.console import Console, History, Place
+from virtfleet_tui.dialogs.ask import Answer, AskDialog
+from virtfleet_tui.palette import ConsoleCommands
+from virtfleet_tui.screens.base import FleetScreen
+from virtfleet_tui.screens.detail import Detail
+from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
+from virtfleet_tui.screens.lists import OneList
+from virtfleet_tui.screens.overview import Overview
+from virtfleet_tui.screens.xml import XmlScreen
+from virtfleet_tui.styles.themes import DARK, SHORT, THEMES
+
+_KEEP_AFTER = 0.5
+
+
+class VirtfleetApp(App[None]):
+    """The full-screen console over `engine`, which it starts and stops.
+
+    `demo`: None asks the settings. `theme`: its name, or dark or light; empty: as chosen last. `state_dir` is
+    where the operator's taste is kept; None: the user's own state folder.
+    """
+
+    TITLE = "virtfleet"
+    CSS_PATH = "styles/console.tcss"
+    COMMANDS: ClassVar = {ConsoleCommands}
+    BINDINGS: ClassVar[list[BindingType]] = []
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self,
+        engine: Fleet,
+        *,
+        read_only: bool = False,
+        demo: bool | None = None,
+        theme: str = "",
+        state_dir: Path | None = None,
+    ) -> None:
+        self._folder = state_dir if state_dir is not None else folders.state_dir()
+        self.console_ = Console(
+            fleet=engine,
+            taste=state.load(self._folder),
+            read_only=read_only,
+            demo=engine.settings.demo if demo is None else demo,
+            go=self.go,
+            back=self.back,
+            step=self.step,
+            keep=self._keep_soon,
+        )
+        super().__init__()
+        self._engine = engine
+        self._history = History(Place("overview"))
+        self._bridge = Bridge(engine, self, engine.settings.ui.refresh)
+        self._keeping: Timer | None = None
+        self._asking: AskDialog | None = None
+        for each in THEMES:
+            self.register_theme(each)
+        wanted = theme or engine.settings.ui.theme or self.console_.taste.theme
+        wanted = SHORT.get(wanted, wanted)
+        self.theme = wanted if wanted in self.available_themes else DARK
+
+    def get_default_screen(self) -> Screen[None]:
+        return Overview(self.console_)
+
+    async def on_mount(self) -> None:
+        self._bridge.open()
+        await self._engine.start()
+        self._ask_next()
+
+    async def on_unmount(self) -> None:
+        self._bridge.close()
+        if self._keeping is not None:
+            self._keeping.stop()
+            await self._keep()
+        await self._engine.stop()
+
+    # ---- what the engine says
+
+    def on_fleet_changed(self, message: FleetChanged) -> None:
+        try:
+            front = True
+            for screen in reversed(self.screen_stack):
+                if isinstance(screen, FleetScreen) and screen.is_mounted:
+                    if front:
+                        screen.show_fleet(message.snapshot, message.changes)
+                    else:
+                        screen.missed = True
+                    front = False
+        finally:
+            self._bridge.handled()
+
+    def on_prompts_changed(self) -> None:
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Show the oldest question, one at a time; take away one that no longer matters."""
+        prompts = self._engine.prompts
+        pending = prompts.pending
+        if self._asking is not None:
+            if (
+                self._asking.prompt.id not in {prompt.id for prompt in pending}
+                and self.screen is self._asking
+            ):
+                self._asking.dismiss(None)
+            return
+        if pending:
+            sharing = prompts.sharing(pending[0].id)
+            more = sum(prompt.host not in sharing for prompt in pending[1:])
+            self._asking = AskDialog(pending[0], sharing, more)
+            self.push_screen(self._asking, self._answered)
+
+    def _answered(self, answer: Answer | None) -> None:
+        self._asking = None
+        if answer is not None:
+            self._engine.prompts.answer(answer.prompt_id, answer.text)
+        self._ask_next()
+
+    # ---- views
+
+    def go(self, place: Place) -> None:
+        """Show a place and remember it in the history."""
+        self._history.visit(place)
+        self._show(place, alone=place.subject is None)
+
+    def step(self, by: int) -> None:
+        place = self._history.step(by)
+        if place is not None:
+            self._show(place, alone=True)
+        elif isinstance(self.screen, FleetScreen):
+            self.screen.say("no view before this one" if by < 0 else "no view after this one")
+
+    def back(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+            if isinstance(self.screen, FleetScreen):
+                self._history.visit(self.screen.place)
+
+    def _show(self, place: Place, alone: bool) -> None:
+        """`alone`: escape leads from it to the overview, not to what was before."""
+        if alone:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+        if place.view != "overview":
+            self.push_screen(self._screen_for(place))
+
+    def _screen_for(self, place: Place) -> FleetScreen:
+        match place.view:
+            case "detail":
+                return Detail(self.console_, place)
+            case "xml":
+                return XmlScreen(self.console_, place)
+            case "events":
+                return EventsScreen(self.console_, place)
+            case "alerts":
+                return AlertsScreen(self.console_, place)
+            case _:
+                return OneList(self.console_, place)
+
+    # ---- taste
+
+    def _keep_soon(self) -> None:
+        if self._keeping is not None:
+            self._keeping.stop()
+        self._keeping = self.set_timer(_KEEP_AFTER, self._keep)
+
+    async def _keep(self) -> None:
+        """In a thread: a home folder on a dead NFS server must not stop the screen."""
+        self._keeping = None
+        content = state.encode(self.console_.taste)
+        await asyncio.to_thread(state.write, self._folder, content)

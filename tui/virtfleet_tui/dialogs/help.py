@@ -1,0 +1,74 @@
+"""`?`: the keys that apply where the operator is, what glyphs mean, how a filter is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.keys import GRID, TITLES, Key
+from virtfleet_tui.styles.themes import say
+
+_GLYPHS = (
+    ("●", "good", "running, up, active"),
+    ("▲", "warning", "slow: it answers, but late"),
+    ("!", "warning", "needs attention: nearly full, degraded, or asks something"),
+    ("✖", "bad", "failed: hung, unreachable, refused, crashed, inaccessible"),
+    ("◐ ⇄", "busy", "on its way: connecting, shutting down, migrating"),
+    ("○ ◌", "muted", "off, inactive, disabled"),
+    ("‖", "warning", "paused"),
+    ("—", "muted", "the hypervisor does not tell"),
+    ("dim 14 s", "muted", "old: not heard of for 14 seconds, it may have changed"),
+)
+
+_FILTERS = (
+    ("cpu>80", "a figure: > >= < <= = !=; sizes as 4GiB, rates as 80M"),
+    ("state=running", "a word"),
+    ("host~^hv1", "a pattern"),
+    ("ip=10.0.0.0/24", "an address or a network"),
+    ("!project=test", "not"),
+    ("web db", "free text: all of these words"),
+)
+
+
+class HelpDialog(Dialog[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,q,enter", "leave", "close", show=False)]
+
+    def __init__(self, where: str, keys: Sequence[Key]) -> None:
+        super().__init__()
+        self._where = where
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help", classes="dialog") as box:
+            box.border_title = say(f"Keys in {self._where}")
+            box.border_subtitle = say("esc closes")
+            yield Static(say(*self._lines()), markup=False, id="help-text")
+
+    def on_mount(self) -> None:
+        self.query_one("#help").focus()
+
+    def _lines(self) -> list[tuple[str, str]]:
+        lines: list[tuple[str, str]] = []
+        for where, title in TITLES.items():
+            keys = [key for key in self._keys if key.where == where]
+            if not keys:
+                continue
+            lines.append((f"{title}\n", "bold"))
+            for key in keys:
+                lines += [(f"  {key.label:<14}", "accent"), (f"{key.doc}\n", "")]
+            lines.append(("\n", ""))
+        if any(key.where == GRID for key in self._keys):
+            lines.append(("Filters\n", "bold"))
+            for example, meaning in _FILTERS:
+                lines += [(f"  {example:<18}", "accent"), (f"{meaning}\n", "")]
+            lines.append(("\n", ""))
+            lines.append(("Signs\n", "bold"))
+            for glyph, colour, meaning in _GLYPHS:
+                lines += [(f"  {glyph:<14}", colour), (f"{meaning}\n", "")]
+        return lines

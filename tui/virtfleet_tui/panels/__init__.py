@@ -1,0 +1,1 @@
+"""Parts of screens that know the fleet: lists, facts, plots, events, lines at the edges."""

@@ -1,0 +1,60 @@
+"""The lower edge of the overview: plots and events of what is selected, where the terminal is high enough."""
+
+from __future__ import annotations
+
+import time
+
+from textual.containers import Horizontal
+
+from virtfleet.model import FleetSnapshot
+from virtfleet_tui.bridge import Changes
+from virtfleet_tui.console import Console, Subject
+from virtfleet_tui.panels.events import SubjectEvents
+from virtfleet_tui.panels.facts_view import TroubleView
+from virtfleet_tui.panels.frame import Frame
+from virtfleet_tui.panels.nouns import find
+from virtfleet_tui.panels.plots import LOAD, ROOM, Plots, curves_of, memory_limit
+from virtfleet_tui.panels.troubles import troubles_of
+
+
+class Strip(Frame):
+    def __init__(self, console: Console, *, id: str | None = None) -> None:
+        self._hands = console
+        self._trouble = TroubleView(id="strip-trouble")
+        self._load = Plots(console.fleet, LOAD, id="strip-load")
+        self._room = Plots(console.fleet, ROOM, id="strip-room")
+        self._events = SubjectEvents(console.fleet, id="strip-events")
+        super().__init__(
+            "Nothing selected",
+            self._trouble,
+            Horizontal(self._load, self._room, self._events, id="strip-row"),
+            id=id,
+        )
+        self._subject: Subject | None = None
+
+    def show_subject(self, subject: Subject | None) -> None:
+        if subject == self._subject:
+            return
+        self._subject = subject
+        curves = curves_of(subject.kind) if subject is not None else ()
+        self._load.display = curves != ROOM
+        self._room.display = curves == ROOM
+        self._load.show(subject)
+        self._room.show(subject)
+        self._events.show(subject)
+        if subject is not None:
+            self.set_title((subject.title, "bold"), right=(("last 15 minutes", "muted"),))
+        else:
+            self.set_title(("Nothing selected", "muted"))
+        self._show_trouble(self._hands.fleet.snapshot)
+
+    def show_fleet(self, snapshot: FleetSnapshot, changes: Changes | None) -> None:
+        if changes is None or changes.events:
+            self._events.refresh_events()
+        if self._subject is not None and (changes is None or self._subject.host in changes.hosts):
+            self._show_trouble(snapshot)
+
+    def _show_trouble(self, snapshot: FleetSnapshot) -> None:
+        row = find(snapshot, self._subject) if self._subject is not None else None
+        self._load.limit("memory", memory_limit(row) if row is not None else None)
+        self._trouble.show(troubles_of(row, time.monotonic())[:1] if row is not None else ())

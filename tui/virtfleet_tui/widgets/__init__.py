@@ -1,0 +1,1 @@
+"""What the screens are built of: drawn line by line over values, ignorant of the engine."""
