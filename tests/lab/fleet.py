@@ -122,9 +122,18 @@ class Lab:
         check_machine()
         teardown.sweep()
         built = image.build() if plan.needs_image else None
-        record = registry.claim(plan.host_names, name, proc.identify(os.getpid()))
-        lab = cls(record, Reaper(record))
+        owner = proc.identify(os.getpid())
+        assert owner is not None
+        # First the one who cleans up, then what there may be to clean up.
+        reaper = Reaper(owner)
         try:
+            record = registry.claim(plan.host_names, name, owner)
+        except BaseException:
+            reaper.finish()
+            raise
+        lab = cls(record, reaper)
+        try:
+            reaper.watch(record.name)
             lab._build(plan, built)
         except BaseException:
             lab.down()

@@ -151,6 +151,7 @@ def _restore_guest(host: LabHost, each: Guest, state: str | None, definition: st
         guest.copy_disk(host, image.build().disk, each.disk)
     if each.running and state != "running":
         host.virsh(f"start {each.name}", uri=each.uri)
+        guest.step_back(host)
 
 
 def _undefine(host: LabHost, uri: str, name: str) -> None:

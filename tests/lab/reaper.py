@@ -1,14 +1,12 @@
 """The process that outlives a lab's owner and cleans up after it.
 
-    python -m lab.reaper NAME OWNER-PID OWNER-START
-
-It waits on its standard input, a pipe whose other end only the owner holds. One byte means "keep the lab,
-your work is done"; the end of the pipe without one means that the owner is gone, by whatever death.
+It waits on its standard input, a pipe whose other end only the owner holds. The owner starts it before there is
+anything to clean up, then writes the lab's name. One more line, "keep", means that the lab stays; the end of the
+pipe without it means that the owner is gone, by whatever death, or gave the lab up.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,18 +18,18 @@ from lab.errors import LabError
 from lab.run import clean_environment
 
 _GRACE = 0.3
+_TRIES = 5
 
 
 class Reaper:
-    """The owner's side: start the reaper, and tell it how things ended."""
+    """The owner's side: start the reaper, tell it what to watch over and how things ended."""
 
-    def __init__(self, record: registry.LabRecord) -> None:
-        assert record.owner is not None
+    def __init__(self, owner: proc.ProcessId) -> None:
         # A session of its own: Ctrl-C and the terminal's end reach the owner, not the one who cleans up.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lab.reaper", record.name, str(record.owner.pid), str(record.owner.start)],
+            [sys.executable, "-m", "lab.reaper", str(owner.pid), str(owner.start)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, cwd="/",
+            start_new_session=True, cwd="/", text=True,
             env=clean_environment({"PYTHONPATH": str(Path(__file__).parent.parent)}),
         )  # fmt: skip
 
@@ -40,10 +38,13 @@ class Reaper:
         """The reaper's process."""
         return self._process.pid
 
+    def watch(self, name: str) -> None:
+        """Say which lab it is; before this, the reaper only knows its owner."""
+        self._say(name)
+
     def release(self, timeout: float = 90.0) -> None:
         """Let the lab stay: the reaper ends and leaves it alone."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(b"k")
+        self._say("keep")
         self.finish(timeout)
 
     def finish(self, timeout: float = 90.0) -> None:
@@ -52,29 +53,43 @@ class Reaper:
         self._process.stdin.close()
         self._process.wait(timeout)
 
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
 
-def main(name: str, owner: proc.ProcessId) -> int:
+
+def main(owner: proc.ProcessId) -> int:
     """Wait for the owner's end, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if os.read(0, 1):
+    said = sys.stdin.read().split()
+    if said[-1:] == ["keep"]:
         return 0
     # A program the owner had in hand when it died ends by itself in this time; tear_down looks twice anyway.
     time.sleep(_GRACE)
-    for _ in range(3):
+    for _ in range(_TRIES):
         try:
-            record = registry.load(name)
-            if record.owner != owner:
-                return 0  # somebody cleaned up already, and a new lab took the name
-            teardown.tear_down(record)
+            if said:
+                _reap(said[0], owner)
+            # An owner that died between taking a name and telling it has left an abandoned lab.
+            teardown.sweep()
         except LabError:
-            if not (registry.BASE / name).exists():
-                return 0
             time.sleep(1)
         else:
             return 0
     return 1
 
 
+def _reap(name: str, owner: proc.ProcessId) -> None:
+    """Take the owner's lab apart, unless somebody did and another has the name by now."""
+    try:
+        record = registry.load(name)
+    except LabError:
+        return
+    if record.owner == owner:
+        teardown.tear_down(record)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], proc.ProcessId(int(sys.argv[2]), int(sys.argv[3]))))
+    sys.exit(main(proc.ProcessId(int(sys.argv[1]), int(sys.argv[2]))))

@@ -177,6 +177,16 @@ def persist(record: LabRecord) -> LabRecord:
     return kept
 
 
+def remove_unfinished() -> None:
+    """Remove folders that got no record: their maker died in that instant."""
+    if not BASE.is_dir():
+        return
+    with hold(BASE):
+        for folder in BASE.iterdir():
+            if not _file(folder.name).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def forget(record: LabRecord) -> None:
     """Remove a lab's folder; the record goes last, so that an interrupted removal can be finished."""
     folder = record.folder

@@ -87,6 +87,7 @@ def _tear_down(record: LabRecord, timeout: float) -> None:
 
 def sweep() -> list[str]:
     """Take apart the labs whose owner is dead; gives their names."""
+    registry.remove_unfinished()
     swept = []
     for record in registry.records():
         if record.abandoned:

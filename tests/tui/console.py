@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
-from tui.screen_text import screen_text
+from textual.screen import Screen
 
+from tui.screen_text import screen_text
 from virtfleet_tui.app import VirtfleetApp
 from virtfleet_tui.bridge import Fleet
 from virtfleet_tui.screens.overview import Overview
@@ -42,7 +43,7 @@ class Hands:
             await self.pilot.press(NAMES.get(key, key))
         await self.pilot.pause()
 
-    async def type(self, text: str) -> None:
+    async def write(self, text: str) -> None:
         await self.press(*text)
 
     async def command(self, text: str) -> None:
@@ -80,9 +81,15 @@ class Hands:
     def screen(self) -> Any:
         return self.app.screen
 
+    def shows(self, kind: type[Screen[Any]]) -> bool:
+        """Whether a screen of this kind is in front."""
+        return isinstance(self.app.screen, kind)
+
     def names(self, view: str) -> list[str]:
         """Names in a list of the screen in front, from the top."""
-        return [row.vm.name if view == "vms" else str(row.key) for row in self.screen.query_one(f"#{view}").rows]
+        return [
+            row.vm.name if view == "vms" else str(row.key) for row in self.screen.query_one(f"#{view}").rows
+        ]
 
 
 @asynccontextmanager

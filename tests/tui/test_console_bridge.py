@@ -7,9 +7,9 @@ from pathlib import Path
 
 from textual.message import Message
 from textual.message_pump import MessagePump
+
 from tui.console import console
 from tui.feeder import event, host, small_fleet, vm
-
 from virtfleet_tui.bridge import Bridge, FleetChanged
 
 

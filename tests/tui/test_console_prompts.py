@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tui.console import console
 from tui.feeder import small_fleet
-
 from virtfleet.model import Prompt, PromptKind
 from virtfleet_tui.dialogs.ask import Answer, AskDialog
 
-KEY = Prompt(1, "hv01", PromptKind.HOST_KEY, "hv01 (10.0.0.1) shows SHA256:abc\nIt is unknown.", False, "SHA256:abc")
+KEY = Prompt(
+    1, "hv01", PromptKind.HOST_KEY, "hv01 (10.0.0.1) shows SHA256:abc\nIt is unknown.", False, "SHA256:abc"
+)
 PASSWORD = Prompt(2, "hv02", PromptKind.PASSWORD, "Password of root@hv02", True, "root@hv02")
 
 
@@ -22,7 +23,7 @@ async def test_enter_alone_trusts_nobody(tmp_path: Path) -> None:
         assert "SHA256:abc" in text
         await hands.press("enter")
         assert feeder.prompts.answers == [(1, None)]
-        assert not isinstance(hands.screen, AskDialog)
+        assert not hands.shows(AskDialog)
 
 
 async def test_a_key_can_be_trusted_and_questions_queue(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ async def test_a_key_can_be_trusted_and_questions_queue(tmp_path: Path) -> None:
         assert "1 more after this" in await hands.until("Is this really hv01?")
         await hands.press("tab", "enter")
         await hands.until("Password for hv02")
-        await hands.type("secret")
+        await hands.write("secret")
         assert "secret" not in hands.text
         await hands.press("enter")
         assert feeder.prompts.answers == [(1, "yes"), (2, "secret")]
@@ -55,14 +56,16 @@ async def test_a_question_that_went_away_goes_away(tmp_path: Path) -> None:
         await hands.until("Password for hv02")
         feeder.prompts.gone(2)
         await hands.pilot.pause()
-        assert not isinstance(hands.screen, AskDialog)
+        assert not hands.shows(AskDialog)
         assert feeder.prompts.answers == []
 
 
 async def test_one_answer_for_many_hosts_is_said(tmp_path: Path) -> None:
     feeder = small_fleet()
     for number in range(3, 11):
-        feeder.prompts.ask(Prompt(number, f"hv{number}", PromptKind.PASSPHRASE, "Key of all", True, "id_ed25519"))
+        feeder.prompts.ask(
+            Prompt(number, f"hv{number}", PromptKind.PASSPHRASE, "Key of all", True, "id_ed25519")
+        )
     async with console(feeder, tmp_path) as hands:
         text = await hands.until("Passphrase for hv3")
         assert "hv4, hv5, hv6, hv7 and 3 more" in text
@@ -80,5 +83,5 @@ async def test_a_hostile_question_is_shown_as_it_is(tmp_path: Path) -> None:
     async with console(feeder, tmp_path) as hands:
         text = await hands.until("hv01 asks")
         assert "[red]Token[/red]�[2J:" in text
-        await hands.type("42")
+        await hands.write("42")
         assert "42" in hands.text

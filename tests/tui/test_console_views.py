@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tui.console import console
 from tui.feeder import event, small_fleet, vm
-
 from virtfleet.errors import DeadlineError
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.lists import OneList
@@ -17,14 +16,14 @@ from virtfleet_tui.screens.xml import XmlScreen
 async def test_command_mode_opens_filtered_views(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
         await hands.command("vm cpu>30")
-        assert isinstance(hands.screen, OneList)
+        assert hands.shows(OneList)
         assert "3 of 20, filter cpu>30" in hands.text
         await hands.command("volumes")
         assert "disk-0.qcow2" in hands.text
         await hands.command("networks")
         assert "virbr0" in hands.text
         await hands.press("escape")
-        assert isinstance(hands.screen, Overview)
+        assert hands.shows(Overview)
 
 
 async def test_a_wrong_command_stays_to_be_mended(tmp_path: Path) -> None:
@@ -52,7 +51,7 @@ async def test_history_goes_back_and_forth(tmp_path: Path) -> None:
         await hands.press("[")
         assert hands.screen.title_text == "VMs"
         await hands.press("[")
-        assert isinstance(hands.screen, Overview)
+        assert hands.shows(Overview)
         await hands.press("]", "]")
         assert hands.screen.title_text == "Pools"
         await hands.press("]")
@@ -65,13 +64,13 @@ async def test_into_a_vm_and_out(tmp_path: Path) -> None:
     feeder.happen(event("hv01", "started", "vm-00002", 2))
     async with console(feeder, tmp_path) as hands:
         await hands.press("2", "enter")
-        assert isinstance(hands.screen, Detail)
+        assert hands.shows(Detail)
         text = hands.text
         for said in ("vm-00001 on hv01", "● running", "10.0.0.2", "/var/lib/vm/1.qcow2", "Memory", "crashed"):
             assert said in text
         assert "vm-00002" not in text
         await hands.press("escape")
-        assert isinstance(hands.screen, Overview)
+        assert hands.shows(Overview)
         assert hands.overview.panel_of("vms").grid.has_focus
 
 
@@ -92,7 +91,7 @@ async def test_a_hosts_page_has_its_vms_and_its_trouble(tmp_path: Path) -> None:
         await hands.press("enter")
         assert hands.screen.place.subject.name == "vm-00021"
         await hands.press("escape", "escape")
-        assert isinstance(hands.screen, Overview)
+        assert hands.shows(Overview)
 
 
 async def test_an_object_that_goes_away_says_so(tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ async def test_xml_with_search(tmp_path: Path) -> None:
     feeder.answer = "<domain>\n" + "  <a b='1'/>\n" * 60 + "  <uuid>[red]x[/red]\x1b[2J</uuid>\n</domain>"
     async with console(feeder, tmp_path) as hands:
         await hands.press("2", "y")
-        assert isinstance(hands.screen, XmlScreen)
+        assert hands.shows(XmlScreen)
         await hands.until("<domain>")
         assert feeder.requests == [("hv01", "vm.xml", {"uuid": vm(1).uuid})]
         assert "uuid" not in hands.text
@@ -128,7 +127,7 @@ async def test_xml_with_search(tmp_path: Path) -> None:
         await hands.press("n")
         assert "2 of 2" in hands.text
         await hands.press("escape", "escape")
-        assert isinstance(hands.screen, Overview)
+        assert hands.shows(Overview)
 
 
 async def test_xml_that_cannot_be_had(tmp_path: Path) -> None:
@@ -179,7 +178,7 @@ async def test_help_tells_the_keys_of_here(tmp_path: Path) -> None:
 async def test_palette_runs_commands_by_name(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
         await hands.press("ctrl+p")
-        await hands.type("theme light")
+        await hands.write("theme light")
         await hands.pilot.pause(0.3)
         await hands.press("enter")
         await hands.pilot.pause(0.2)

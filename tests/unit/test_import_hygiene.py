@@ -92,16 +92,16 @@ OWNERS = {
 
 
 def streams_used(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, stream) of each `print` and of each `sys.stdout` and `sys.stderr` but to ask what it is."""
-    asked = {
+    """(line, stream) of each `print` and of each `sys.stdout` and `sys.stderr` but to ask or to flush it."""
+    harmless = {
         id(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("isatty", "fileno")
+        if isinstance(node, ast.Attribute) and node.attr in ("isatty", "fileno", "flush")
     }
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id="sys"), attr=attr) if attr.strip("_") in OWNERS:
-                if id(node) not in asked:
+                if id(node) not in harmless:
                     yield node.lineno, attr.strip("_")
             case ast.Call(func=ast.Name(id="print"), keywords=keywords):
                 to_file = any(keyword.arg == "file" for keyword in keywords)

@@ -425,6 +425,8 @@ def test_it_agrees_with_the_obvious(case: Case, rows: list[VmRow]) -> None:
         r"(a?){60}a{60}",
         r"(.*)\1",
         r"((a+)b?)+",
+        r"(?:(?:a?){3}){5}x",
+        r"(?>a*a*)a*x",
         "(" * 300,
         "a{9999999999}",
     ],

@@ -106,7 +106,7 @@ def complete(text: str, words: Words) -> list[str]:
     word, space, argument = text[len(lead) :].partition(" ")
     if not space:
         names = [verb.name for verb in VERBS if verb.name.startswith(word.lower())]
-        names += [alias for verb in VERBS for alias in verb.aliases if alias.startswith(word.lower())]
+        names = names or [alias for verb in VERBS for alias in verb.aliases if alias.startswith(word.lower())]
         return [lead + name for name in names if name != word]
     verb = _BY_NAME.get(word.lower())
     if verb is None or not verb.completes:

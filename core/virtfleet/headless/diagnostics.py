@@ -1,7 +1,7 @@
 """The only owner of stderr and of the exit codes.
 
-    0 done · 1 failed · 2 usage or configuration · 3 partial: some hosts did not answer or some items failed,
-    the rest is printed · 4 refused, with the reasons · 130 interrupted
+0 done · 1 failed · 2 usage or configuration · 3 partial: some hosts did not answer or some items failed,
+the rest is printed · 4 refused, with the reasons · 130 interrupted
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def note(text: str) -> None:
 def report(error: VirtfleetError, *, as_json: bool = False) -> int:
     """Say what went wrong and what to try; returns the exit code. `as_json`: one JSON object on one line."""
     if as_json:
-        body = {"code": error.code, "message": error.message or str(error), "cure": error.cure}
+        body: dict[str, str | int] = {"code": error.code, "message": str(error), "cure": error.cure}
         if isinstance(error, QueryError):
             body["column"] = error.column
         _say(msgspec.json.encode({"error": body}).decode())

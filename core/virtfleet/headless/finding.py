@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from virtfleet.errors import AmbiguousError, NotFoundError, VirtfleetError
 from virtfleet.query.nouns import Noun
-from virtfleet.query.rows import PoolRow, VmRow, VolumeRow, NetworkRow, HostRow
+from virtfleet.query.rows import HostRow, NetworkRow, PoolRow, VmRow, VolumeRow
 
 
 class Wanted(NamedTuple):

@@ -60,7 +60,7 @@ def to_yaml(body: Any) -> bytes:
 
 
 def to_csv(items: Sequence[Item], names: Sequence[str], *, header: bool = True) -> bytes:
-    """RFC 4180 but for the line break, which is that of Unix. Lists are joined by spaces, unknown is empty."""
+    """RFC 4180 but for the line break, which is Unix's. Lists are joined by spaces, unknown is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if header:

@@ -23,14 +23,24 @@ if TYPE_CHECKING:
 GROUPS = {
     "host": ("stats", "facts"),
     "vm": ("stats",),
-    "pool": ("pools",),
-    "volume": ("pools", "volumes"),
-    "network": ("networks",),
+    "pool": ("stats", "pools"),
+    "volume": ("stats", "pools", "volumes"),
+    "network": ("stats", "networks"),
 }
-"""The values that must have come before a noun can be listed."""
+"""The values that must have come before a noun can be listed; without stats nobody knows whether a host's
+figures are still true."""
 
 RATES = frozenset(
-    {"cpu_pct", "iowait_pct", "disk_read", "disk_write", "disk_read_iops", "disk_write_iops", "net_rx", "net_tx"}
+    {
+        "cpu_pct",
+        "iowait_pct",
+        "disk_read",
+        "disk_write",
+        "disk_read_iops",
+        "disk_write_iops",
+        "net_rx",
+        "net_tx",
+    }
 )
 """Fields that are known only after a second sample."""
 

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from virtfleet.config.settings import FleetSettings
     from virtfleet.hypervisor.zygote import Zygote
 
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]  # generic only since click 8.3
+else:
+    _ParamType = click.ParamType
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FORMS = ("table", "json", "yaml", "csv")
-_LISTING = ("filter", "columns", "sort", "no_header", "rates")
+LISTING = ("filter", "columns", "sort", "no_header", "rates")
+"""Shared options that choose rows and columns: not every command has some."""
 NOTHING_CONFIGURED = (
     "there is no fleet file; give --fleet FILE or --connect URI, write ~/.config/virtfleet/fleet.yaml, "
     "or look at --demo"
@@ -73,7 +79,7 @@ class Collected:
         return self.given.get("output") == "json"
 
 
-class Duration(click.ParamType):
+class Duration(_ParamType):
     """Seconds, or a number with a unit; more than `above`, at most a day."""
 
     name = "seconds"
@@ -158,16 +164,16 @@ def _format_options(command: click.Command, ctx: click.Context, formatter: click
                 formatter.write_dl(records)
 
 
-def shared_options(*, listing: bool = False, everything: bool = False) -> Callable[[F], F]:
+def shared_options(*listing: str, everything: bool = False) -> Callable[[F], F]:
     """Adds the shared options to a function that becomes a command.
 
-    `listing`: those that choose rows and columns too. `everything`: on a group,
-    which only collects; `check_used` then refuses what its command can't use.
+    `listing`: those of LISTING that mean something to it. `everything`: on a
+    group, which only collects; `check_used` then refuses what its command can't use.
     """
 
     def decorate(function: F) -> F:
         for name, option in reversed(_shared().items()):
-            if listing or everything or name not in _LISTING:
+            if everything or name in listing or name not in LISTING:
                 _attach(function, option)
         return function
 

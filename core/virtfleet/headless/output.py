@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -64,6 +65,24 @@ def height() -> int | None:
         return None
 
 
+class Screen:
+    """A picture that is painted again and again in place, on a terminal. Use as a context."""
+
+    def __enter__(self) -> Screen:
+        data(b"\x1b[?25l\x1b[2J")
+        return self
+
+    def paint(self, content: Iterable[str]) -> None:
+        """Show these lines, as many as there is room for. Raises Closed."""
+        room = (height() or 24) - 1
+        text = "".join(f"{line}\x1b[K\n" for line in list(content)[:room])
+        data(f"\x1b[H{text}\x1b[J".encode(sys.stdout.encoding or "utf-8", "replace"))
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Closed):
+            data(b"\x1b[?25h")
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once with `code`: nothing of ours is left to tidy, and Python's own tidying of
     some hundred modules would cost a quick command more than its work."""
@@ -71,10 +90,8 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
     except (OSError, ValueError):
         _silence()
-    try:
+    with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
     os._exit(code)
 
 

@@ -8,7 +8,6 @@ they are, with its credentials callback answered by the person at the console.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,9 +21,10 @@ from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.asking import Asker
 from virtfleet.hypervisor.doors import Door
 from virtfleet.hypervisor.faults import translate
+from virtfleet.hypervisor.ssh.config_file import read_config
 from virtfleet.hypervisor.ssh.connection import Completed, SshConnection
 from virtfleet.hypervisor.ssh.facts import FactsChannel
-from virtfleet.hypervisor.ssh.target import resolve
+from virtfleet.hypervisor.ssh.target import is_ssh, resolve
 from virtfleet.model import PromptKind
 
 OPEN_TIMEOUT = 10.0
@@ -51,8 +51,7 @@ class Reach(Protocol):
 
 def reach_for(settings: wire.WorkerSettings, asker: Asker, lost: Callable[[str], None]) -> Reach:
     """`lost(reason)` is called from any thread when an open connection ended by itself."""
-    scheme = urlsplit(settings.uri).scheme
-    if scheme.endswith("+ssh"):
+    if is_ssh(settings.uri):
         return OverSsh(settings, asker, lost)
     return Direct(settings, asker)
 
@@ -68,7 +67,7 @@ class OverSsh:
         self._ssh: SshConnection | None = None
         self._doors: dict[str, Door] = {}
         self._lock = threading.Lock()
-        self._target = resolve(settings.uri, settings.ssh, _ssh_config(settings.ssh))
+        self._target = resolve(settings.uri, settings.ssh, read_config(settings.ssh.config))
 
     def open(self) -> None:
         timeout = self._settings.ssh.connect_timeout
@@ -124,8 +123,6 @@ class OverSsh:
         with self._lock:
             if name not in self._doors:
                 path = Path(self._settings.runtime_dir) / f"{name}.sock"
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()  # our folder alone: a worker before us may have been killed
                 self._doors[name] = Door(path, lambda: self._connection().open_libvirt())
             return self._doors[name]
 
@@ -202,13 +199,3 @@ _CREDENTIALS = {
     libvirt.VIR_CRED_NOECHOPROMPT: "answer",
 }
 
-
-def _ssh_config(settings: wire.SshSettings) -> str:
-    """Text of the ssh_config to honour; a file that isn't there is no error, as for ssh itself."""
-    if settings.config == "":
-        return ""
-    path = Path(settings.config).expanduser() if settings.config else Path("~/.ssh/config").expanduser()
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -31,9 +31,13 @@ T = TypeVar("T")
 
 SOFT = 1.0
 """Seconds after which a call is late enough to ask around."""
+FIRST = 3.0
+"""The same for the first answer of a connection, which takes its opening along."""
 PROBE = 1.3
 """Seconds that those asked around have."""
 RECHECK = 2.0
+_LATE = 0.3
+"""Seconds by which our own clock must not be late, or the delay may be ours."""
 HARD = 12.0
 """Seconds after which a call is freed."""
 
@@ -62,6 +66,7 @@ class Vitals:
         self._tell = tell
         self._patience = patience
         self._pinger = Runner("ping")
+        self._answered = False
         self.well = asyncio.Event()
 
     async def call(
@@ -94,6 +99,7 @@ class Vitals:
                     task.cancel()
             if meter is not None and verdict is Verdict.WELL:
                 meter.latencies.append(time.monotonic() - started)
+            self._answered = True
             self._tell(HostState.UP, "", "")
             self.well.set()
             return result
@@ -104,14 +110,14 @@ class Vitals:
     async def _watch(self, task: asyncio.Future[T]) -> Verdict:
         """Waits for the call; tells of trouble as soon as it is known."""
         verdict = Verdict.WELL
-        wait = SOFT
+        wait = SOFT if self._answered else FIRST
         while True:
             started = time.monotonic()
             await asyncio.wait({task}, timeout=wait)
             if task.done():
                 return verdict
-            if time.monotonic() - started > wait + 1.0 or self._patience():
-                continue  # we slept, or a person is being asked: that proves nothing
+            if time.monotonic() - started > wait + _LATE or self._patience():
+                continue  # we slept or are starved, or a person is being asked: that proves nothing
             found = await self._ask_around(task)
             if task.done():
                 return verdict

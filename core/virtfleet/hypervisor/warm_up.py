@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from virtfleet.hypervisor import wire
+from virtfleet.hypervisor import simulated_demo, simulation, wire
 from virtfleet.hypervisor.ssh.target import resolve
 from virtfleet.hypervisor.views.domain import vm_info
 from virtfleet.model import HostStats, VmState, VmStats
 
-_IMPORTED = (encodings.idna, stringprep, getpass)
+_IMPORTED = (encodings.idna, stringprep, getpass, simulation, simulated_demo)
 
 _DOMAIN = """<domain type='kvm'><name>x</name><uuid>00000000-0000-0000-0000-000000000000</uuid>
 <memory unit='KiB'>1</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os>

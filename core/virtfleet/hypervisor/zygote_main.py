@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 def main(fd: int) -> NoReturn:
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
+    # paramiko imports invoke for `Match exec` alone, which is never run here; it would take a tenth of the memory
+    sys.modules["invoke"] = None  # type: ignore[assignment]
     try:
         from virtfleet.hypervisor import worker
         from virtfleet.hypervisor.warm_up import warm_up

@@ -34,7 +34,10 @@ class HostState(StrEnum):
     @property
     def answers(self) -> bool:
         """Whether samples arrive in this state."""
-        return self in (HostState.UP, HostState.SLOW)
+        return self in _ANSWERS
+
+
+_ANSWERS = frozenset({HostState.UP, HostState.SLOW})
 
 
 class NumaCell(msgspec.Struct, frozen=True, gc=False):

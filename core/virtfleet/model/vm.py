@@ -26,7 +26,10 @@ class VmState(StrEnum):
     @property
     def active(self) -> bool:
         """Whether there is a process for it on the host."""
-        return self not in (VmState.SHUTOFF, VmState.CRASHED, VmState.NOSTATE)
+        return self not in _INACTIVE
+
+
+_INACTIVE = frozenset({VmState.SHUTOFF, VmState.CRASHED, VmState.NOSTATE})
 
 
 class VmDisk(msgspec.Struct, frozen=True, gc=False):

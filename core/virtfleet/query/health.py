@@ -286,8 +286,9 @@ def _other_alerts(snapshot: FleetSnapshot, now: float) -> list[Alert]:
                     Alert(fault.severity, fault.kind, "network", name, net.name, fault.text, None, key)
                 )
     for row in pool_rows(snapshot):
-        seen = next((each for each in row.members if each[0].state.answers), None)
-        if seen and (fault := pool_fault(row)):
+        if not (fault := pool_fault(row)):
+            continue
+        if seen := next((each for each in row.members if each[0].state.answers), None):
             where, pool = seen
             found.append(
                 Alert(fault.severity, fault.kind, "pool", where.name, pool.name, fault.text, None, row.key)

@@ -2,11 +2,10 @@
 
 Python's matcher backtracks: `(a+)+$` needs centuries for thirty letters, and a
 filter runs in the console's loop with every key. So the texts are cut, and a
-pattern is refused when the ways in which it could split such a text (counted
-from its parsed form, an upper bound) are too many. Where it starts is one
-choice, unless it begins with `^`; every free repeat is another; three choices
-pass, and cost 7 ms with the worst of texts. Possessive repeats (`a++`) are
-none.
+pattern is refused when the ways in which it could split such a text, as its
+parsed form tells, are too many. Where it starts is one choice, unless it
+begins with `^`; every free repeat is another; three choices pass, and cost
+tens of milliseconds with the worst of texts. Possessive repeats (`a++`) are none.
 """
 
 from __future__ import annotations
@@ -22,8 +21,11 @@ from typing import Any
 MAX_PATTERN = 200
 MAX_TEXT = 256
 """Characters of a text that a pattern is held against; half of it with a pattern of three choices."""
-_TWO_CHOICES = (MAX_TEXT + 1) ** 2
-_MAX_WAYS = (MAX_TEXT + 1) ** 3
+_FREE = 75
+"""Weight of a free repeat. Several share the text, so that k of them split n characters in n^k/k! ways; this
+is the third root of that for three of them and half a text."""
+_TWO_CHOICES = _FREE**2
+_MAX_WAYS = _FREE**3
 
 # The parsed form has no public name; it is the same in all Pythons that we run on, and tests hold it.
 _parser: Any = import_module("re._parser")
@@ -31,13 +33,13 @@ _ANYWHERE: tuple[Any, Any] = ("MAX_REPEAT", (0, MAX_TEXT, []))
 
 
 def _ways(items: Iterable[tuple[Any, Any]]) -> int:
-    """In how many ways the parsed `items` could match a text of MAX_TEXT characters, at most."""
+    """In about how many ways the parsed `items` could match a long text."""
     ways = 1
     for op, argument in items:
         match str(op):
             case "MAX_REPEAT" | "MIN_REPEAT":
                 low, high, inner = argument
-                ways *= _repeated(_ways(inner), min(int(low), MAX_TEXT), min(int(high), MAX_TEXT))
+                ways *= _repeated(_ways(inner), int(low), int(high))
             case "SUBPATTERN":
                 ways *= _ways(argument[3])
             case "BRANCH":
@@ -62,9 +64,9 @@ def _ways(items: Iterable[tuple[Any, Any]]) -> int:
 
 def _repeated(inner: int, low: int, high: int) -> int:
     if inner == 1:
-        return high - low + 1
+        return min(high - low + 1, _FREE)
     # Anything above the limit is equally bad: no need for numbers of 2,000 digits.
-    return int(min(_MAX_WAYS + 1, inner ** min(high, 64) * (high - low + 1)))
+    return int(min(_MAX_WAYS + 1, inner ** min(high, 64) * min(high - low + 1, _FREE)))
 
 
 @lru_cache(maxsize=256)

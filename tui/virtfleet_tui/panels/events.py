@@ -11,7 +11,7 @@ SHOWN = 500
 
 
 class SubjectEvents(EventList):
-    """`show` an object; `refresh_events` when something happened. A reader who scrolled up is left in peace."""
+    """`show` an object; `refresh_events` when something happened. Who scrolled up is left in peace."""
 
     def __init__(self, fleet: Fleet, *, subject: Subject | None = None, id: str | None = None) -> None:
         super().__init__(id=id, empty=lambda: _empty(self._subject))

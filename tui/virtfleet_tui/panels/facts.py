@@ -118,7 +118,7 @@ def _host(row: HostRow, now: float) -> list[Draft]:
     state = [
         Fact("state", _look(host_look(host), host.since)),
         Fact("last sample", _age(host.age(now))),
-        Fact("answers in", _value(host.latency_p95, Unit.SECONDS) + [(" p95 of a minute", "muted")]),
+        Fact("answers in", [*_value(host.latency_p95, Unit.SECONDS), (" p95 of a minute", "muted")]),
         Fact("connection", _value(host.uri)),
         _told("zone", host.zone),
         _told("traits", host.traits),
@@ -182,7 +182,7 @@ def _vm(row: VmRow, now: float) -> list[Draft]:
     host, vm = row.host, row.vm
     info, stats = vm.info, vm.stats
     used = stats.memory_used if stats.memory_used is not None else stats.memory_rss
-    sections = [
+    return [
         Draft(
             "VM",
             [
@@ -237,7 +237,6 @@ def _vm(row: VmRow, now: float) -> list[Draft]:
             ],
         ),
     ]
-    return sections
 
 
 def _iops(read: float | None, write: float | None) -> Pieces:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
@@ -22,7 +24,7 @@ _LABEL = 16
 class FactsView(VerticalScroll):
     """Scrolls when there are more facts than lines. Redrawn only when something differs."""
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         ("j", "scroll_down"),
         ("k", "scroll_up"),
         ("g", "scroll_home"),

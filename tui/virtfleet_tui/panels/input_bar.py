@@ -13,7 +13,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
@@ -118,7 +117,7 @@ class InputBar(Vertical):
         self._at = len(self._recalled.get(purpose, []))
         self._offers = []
         self.error = None
-        self.query_one("#input-sign", Static).update(say((sign, "accent")))
+        self.query_one("#input-sign", Static).update(say((sign, "accent")), layout=False)
         with self.line.prevent(Input.Changed):
             self.line.value = text
         self.line.cursor_position = len(text)
@@ -149,11 +148,11 @@ class InputBar(Vertical):
                 pieces = [(" " * start, ""), (message[: column + 1], "bad"), (" ^", "bad")]
                 if len(message) > column + 1:
                     pieces = [(message, "bad")]
-            hint.update(say(*pieces))
+            hint.update(say(*pieces), layout=False)
         elif self._offers:
-            hint.update(say(("  ", ""), *_offered(self._offers, self.line.value)))
+            hint.update(say(("  ", ""), *_offered(self._offers, self.line.value)), layout=False)
         else:
-            hint.update(say(("  " + self._hint, "muted")))
+            hint.update(say(("  " + self._hint, "muted")), layout=False)
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -225,8 +224,3 @@ def _offered(offers: Sequence[str], typed: str) -> list[tuple[str, str]]:
     pieces: list[tuple[str, str]] = [(words[0], "accent")]
     pieces += [(f"  {word}", "muted") for word in words[1:]]
     return [*pieces, ("   tab completes", "muted")]
-
-
-def caret_line(error: QueryError) -> Content:
-    """For dialogs: the caret and the message, under a line that starts at column 0."""
-    return say((" " * error.column, ""), ("^ ", "bad"), (error.message, "bad"))

@@ -16,7 +16,7 @@ from textual import on
 from textual.timer import Timer
 
 from virtfleet.errors import QueryError
-from virtfleet.model import FleetSnapshot
+from virtfleet.model import FleetSnapshot, HostView
 from virtfleet.query.filter import compile_filter
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Subject
@@ -95,17 +95,18 @@ class ListPanel(Frame):
             if self._rebuild is None and changes.touched(*self.noun.groups, hosts=self.scope):
                 self._rebuild = self.set_timer(self._pause, self._reload)
         else:
-            self._feed(snapshot, changes)
+            self._feed(snapshot, changes, self.noun.of_host)
 
-    def _feed(self, snapshot: FleetSnapshot, changes: Changes) -> None:
-        assert self.noun.of_host is not None
+    def _feed(
+        self, snapshot: FleetSnapshot, changes: Changes, of_host: Callable[[HostView], Iterable[Any]]
+    ) -> None:
         changed: list[Any] = []
         gone: set[Hashable] = set()
         for name, groups in changes.hosts.items():
             if groups.isdisjoint(self.noun.groups) or (self.scope is not None and name not in self.scope):
                 continue
             host = snapshot.hosts.get(name)
-            rows = list(self.noun.of_host(host)) if host is not None else []
+            rows = list(of_host(host)) if host is not None else []
             changed += rows
             if self.noun.members in groups or name not in self._keys or host is None:
                 keys = {row.key for row in rows}
@@ -185,7 +186,7 @@ class ListPanel(Frame):
                 "or start with: virtfleet --connect qemu+ssh://root@hv1.example/system"
             )
         if self.filter_text:
-            return f"Nothing matches the filter\n{self.filter_text}\n\nesc shows everything, / changes the filter"
+            return f"Nothing matches the filter\n{self.filter_text}\n\nesc shows everything, / changes it"
         if self.grid.faults_only:
             return f"No {self.noun.title} in trouble\n\nf shows everything again"
         where = f" {self._scope_title}" if self._scope_title else ""

@@ -1,4 +1,4 @@
-"""A grid whose rows may say something instead of figures that were never there: why a host does not answer."""
+"""A grid whose rows may say something instead of figures that are not there: why a host is silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the console adds to each noun of the fleet: how its list is fed, drawn, and how a row becomes a subject."""
+"""What the console adds to each noun: how its list is fed and drawn, and how a row becomes a subject."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Listed:
         return self.noun.default_sort
 
     def named(self, word: str) -> str | None:
-        """The name of the column that a person calls `word`; None: there is none, or it is not clear which."""
+        """The name of the column that a person calls `word`; None: none, or it is not clear which."""
         known = self.noun.field(word)
         names = [column.name for column in self.columns]
         name = known.name if known is not None else word.lower()

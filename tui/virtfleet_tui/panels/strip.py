@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+from textual import events
 from textual.containers import Horizontal
+from textual.timer import Timer
 
 from virtfleet.model import FleetSnapshot
 from virtfleet_tui.bridge import Changes
@@ -15,6 +17,9 @@ from virtfleet_tui.panels.frame import Frame
 from virtfleet_tui.panels.nouns import find
 from virtfleet_tui.panels.plots import LOAD, ROOM, Plots, curves_of, memory_limit
 from virtfleet_tui.panels.troubles import troubles_of
+
+_REST = 0.08
+"""Seconds that the cursor must rest before its object is drawn."""
 
 
 class Strip(Frame):
@@ -31,9 +36,26 @@ class Strip(Frame):
             id=id,
         )
         self._subject: Subject | None = None
+        self._next: Subject | None = None
+        self._resting: Timer | None = None
+
+    def on_resize(self, event: events.Resize) -> None:
+        # It may have had no room until now.
+        if self.display and self._next != self._subject:
+            self.show_subject(self._next)
 
     def show_subject(self, subject: Subject | None) -> None:
-        if subject == self._subject:
+        """Soon: while the cursor runs through a list, keys go before plots."""
+        self._next = subject
+        if self._resting is None:
+            self._resting = self.set_timer(_REST, self._show_next)
+        else:
+            self._resting.reset()
+
+    def _show_next(self) -> None:
+        self._resting = None
+        subject = self._next
+        if subject == self._subject or not self.display:
             return
         self._subject = subject
         curves = curves_of(subject.kind) if subject is not None else ()

@@ -30,7 +30,7 @@ _MESSAGE_FOR = 6.0
 
 
 class FleetScreen(Screen[None]):
-    """A view of the fleet. It is told of changes only while it is in front; `missed`: it slept through some."""
+    """A view of the fleet. It is told of changes while it is in front; `missed`: it slept through some."""
 
     contexts: ClassVar[tuple[str, ...]] = (ANYWHERE,)
     BINDINGS: ClassVar[list[BindingType]] = bindings(ANYWHERE)

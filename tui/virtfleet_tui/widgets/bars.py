@@ -39,6 +39,8 @@ def capacity(
     Full blocks are used, shaded ones promised beyond that, light ones free. More promised than the limit:
     the bar ends with what is promised, and the limit is a line in it. `meaning` colours the used part.
     """
+    if width <= 0:
+        return []
     signs = glyphs()
     if not limit or limit <= 0 or used is None:
         return [(signs.gap * width, "muted")]
@@ -71,15 +73,15 @@ def sparkline(values: Sequence[float | None], width: int, low: float = 0.0, high
     # float() also takes numpy's scalars, which an array yields
     last = [math.nan if value is None else float(value) for value in values[-width:]]
     if high is None:
-        high = max((value for value in last if not math.isnan(value)), default=0.0)
+        high = max((value for value in last if math.isfinite(value)), default=0.0)
     top, span = len(signs.levels) - 1, high - low
     out = [" " * (width - len(last))]
     for value in last:
-        if math.isnan(value):
+        if not math.isfinite(value):
             out.append(signs.gap)
         else:
-            level = (value - low) / span if span > 0 else 0.0
-            out.append(signs.levels[max(0, min(top, round(level * top)))])
+            level = max(0.0, min(1.0, (value - low) / span)) if span > 0 else 0.0
+            out.append(signs.levels[round(level * top)])
     return "".join(out)
 
 

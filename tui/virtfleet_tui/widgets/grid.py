@@ -21,13 +21,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.message import Message
 
 from virtfleet.query.field import Field
+from virtfleet_tui.widgets import grid_messages as messages
 from virtfleet_tui.widgets.grid_model import GridModel, Predicate
 from virtfleet_tui.widgets.grid_render import LinePainter, Renderer, column_at, more_columns
 from virtfleet_tui.widgets.grid_view import HEADER, GridView
@@ -57,51 +57,11 @@ class FleetGrid(GridView[R], can_focus=True):
         Binding("enter", "open", "Open", show=False),
     ]
 
-    class _About(Message):
-        def __init__(self, grid: FleetGrid[Any]) -> None:
-            super().__init__()
-            self.grid = grid
-
-        @property
-        def control(self) -> FleetGrid[Any]:
-            return self.grid
-
-    class Selected(_About):
-        """The cursor is on another object than before (`row` None: nothing is shown any more)."""
-
-        def __init__(self, grid: FleetGrid[Any], row: Any | None) -> None:
-            super().__init__(grid)
-            self.row = row
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, FleetGrid.Selected) and message.grid is self.grid
-
-    class Opened(_About):
-        """Enter or a double click on `row`."""
-
-        def __init__(self, grid: FleetGrid[Any], row: Any) -> None:
-            super().__init__(grid)
-            self.row = row
-
-    class Marked(_About):
-        """The set of marks changed; `count` is how many there are, hidden ones included."""
-
-        def __init__(self, grid: FleetGrid[Any], count: int) -> None:
-            super().__init__(grid)
-            self.count = count
-
-    class SortChanged(_About):
-        """It is sorted by something else; `sort` as in `FleetGrid.sort`."""
-
-        def __init__(self, grid: FleetGrid[Any], sort: tuple[str, ...]) -> None:
-            super().__init__(grid)
-            self.sort = sort
-
-    class Counted(_About):
-        """`shown`, `total` or `marked` changed: time to write the panel's title anew."""
-
-        def can_replace(self, message: Message) -> bool:
-            return isinstance(message, FleetGrid.Counted) and message.grid is self.grid
+    Selected: TypeAlias = messages.Selected
+    Opened: TypeAlias = messages.Opened
+    Marked: TypeAlias = messages.Marked
+    SortChanged: TypeAlias = messages.SortChanged
+    Counted: TypeAlias = messages.Counted
 
     def __init__(
         self,

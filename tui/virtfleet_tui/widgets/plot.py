@@ -39,6 +39,7 @@ _LABEL = 6
 _AXIS = _LABEL + 1
 _FIGURE = 6
 _MEANINGS = ("gauge", "", "accent")
+_CLASSES = tuple(meaning_class(each) for each in _MEANINGS)
 _KEYS = ("━━", "╍╍", "┅┅")
 _PLAIN_KEYS = ("--", "- ", "..")
 _DETAIL = (("now", "max", "avg"), ("now", "max"), ("now",), ("now ",), ())
@@ -189,7 +190,10 @@ class Plot(Widget):
         high = self._high or nice_limit(max(float(each.max()) for each in known if each.size), self._unit)
         body = self._curves(columns, rows, high)
         for y, pieces in enumerate(body):
-            lines.append(self._strip([(self._label(y, rows, high), "muted"), *pieces], width))
+            # these fill the line exactly: nothing to cut
+            look = self._palette.style
+            label = Segment(self._label(y, rows, high), look("", "meaning--muted"))
+            lines.append(Strip([label, *(Segment(text, look("", its)) for text, its in pieces)], width))
         lines.append(self._strip([(" " * _AXIS + self._time_axis(columns), "muted")], width))
         return lines
 
@@ -246,8 +250,9 @@ class Plot(Widget):
             line = line[:at] + middle + line[at + len(middle) :]
         return line
 
-    def _curves(self, columns: int, rows: int, high: float) -> list[list[Piece]]:
-        """Rows of runs. A cell that several series cross shows all their dots in the colour of the first."""
+    def _curves(self, columns: int, rows: int, high: float) -> list[list[tuple[str, str]]]:
+        """Rows of runs with their component class. A cell that several series cross shows the dots of all in
+        the colour of the first."""
         wide, tall = columns * DOTS_X, rows * DOTS_Y
         x = (1.0 - self._ages / self._span) * (wide - 1)
         bits = np.zeros((rows, columns), dtype=np.uint8)
@@ -259,19 +264,22 @@ class Plot(Widget):
             mine = cell_bits(mask)
             bits |= mine
             owner[(owner < 0) & (mine > 0)] = index
+        # Blanks go with what is before them: fewer runs, and every run costs.
+        last = np.maximum.accumulate(np.where(owner >= 0, np.arange(columns)[None, :], 0), axis=1)
+        owner = np.take_along_axis(owner, last, axis=1)
         return [
             _runs(text, owners) for text, owners in zip(cell_text(bits, glyphs().braille), owner, strict=True)
         ]
 
 
-def _runs(text: str, owners: NDArray[np.int8]) -> list[Piece]:
-    """A row cut where its colour changes. Blanks go with what is before them."""
-    cuts = [0, *(int(at) + 1 for at in np.flatnonzero(owners[1:] != owners[:-1])), len(text)]
-    out: list[Piece] = []
-    for start, end in pairwise(cuts):
-        index = int(owners[start])
-        out.append((text[start:end], _MEANINGS[index] if index >= 0 else ""))
-    return out
+def _runs(text: str, owners: NDArray[np.int8]) -> list[tuple[str, str]]:
+    """A row cut where its colour changes."""
+    cuts = [0, *((owners[1:] != owners[:-1]).nonzero()[0] + 1).tolist(), len(text)]
+    whose = owners[cuts[:-1]].tolist()
+    return [
+        (text[start:end], _CLASSES[index] if index >= 0 else "")
+        for (start, end), index in zip(pairwise(cuts), whose, strict=True)
+    ]
 
 
 def _span(seconds: float) -> str:

@@ -125,7 +125,7 @@ class StatusLine(Widget):
         pieces = line_pieces(self._status, self._shown_time, width)
         look = self._palette.style
         out = []
-        for text, its in fit_pieces(pieces, width):
+        for text, its in pieces:
             layer = f"status--{its}" if its in ("name", "badge") else meaning_class(its)
             out.append(Segment(text, look(layer)))
         return Strip(out, width)
@@ -141,7 +141,7 @@ def line_pieces(status: Status, clock: str, width: int) -> list[Piece]:
     for _, part in parts:
         right += [(" " * _GAP, ""), *part]
     room = inner - width_of(right)
-    return [(" ", ""), *_left(status, room), *right, (" ", "")]
+    return fit_pieces([(" ", ""), *_left(status, room), *right, (" ", "")], width)
 
 
 def _left(status: Status, room: int) -> list[Piece]:
