@@ -55,6 +55,8 @@ class _Inventory:
     domains: dict[str, str]
     """State by name."""
     pools: set[str]
+    stopped: set[str]
+    """Pools that are defined and not started."""
     networks: set[str]
     definitions: dict[str, str]
     """Inactive XML by name, of the baseline's guests that exist."""
@@ -102,10 +104,10 @@ def _look(host: LabHost, uri: str, names: Sequence[str]) -> _Inventory:
     """Everything that is needed, in one connection."""
     commands = ["list --all", f"echo {_MARK}"]
     if uri == QEMU:
-        commands += ["pool-list --all --name", f"echo {_MARK}", "net-list --all --name"]
-    else:
-        commands += [f"echo {_MARK}"]
-    domains, pools, networks = (host.virsh(*commands, uri=uri) + "\n").split(_MARK)
+        for kind in ("pool-list --all", "pool-list --inactive", "net-list --all"):
+            commands += [f"{kind} --name", f"echo {_MARK}"]
+    domains, *listed = host.virsh(*commands, uri=uri).split(_MARK)
+    pools, stopped, networks, *_ = [set(text.split()) for text in [*listed, "", "", ""]]
     states = {}
     for line in domains.splitlines():
         words = line.split(None, 2)
@@ -113,7 +115,7 @@ def _look(host: LabHost, uri: str, names: Sequence[str]) -> _Inventory:
             states[words[1]] = words[2].strip()
     known = [name for name in names if name in states]
     definitions = dict(zip(known, guest.definitions(host, uri, known), strict=True))
-    return _Inventory(states, set(pools.split()), set(networks.split()), definitions)
+    return _Inventory(states, pools, stopped, networks, definitions)
 
 
 def _restore(host: LabHost, uri: str) -> None:
@@ -124,15 +126,14 @@ def _restore(host: LabHost, uri: str) -> None:
             if state != "shut off":
                 _quietly(host, f"destroy {name}", uri)
             _undefine(host, uri, name)
-    for name in found.pools - {*host.pools(), ""}:
+    for name in found.pools - set(host.pools()):
         _quietly(host, f"pool-destroy {name}")
-        host.virsh(f"pool-undefine {name}")
-    for name in found.networks - {"default", ""}:
+        _quietly(host, f"pool-undefine {name}")
+    for name in found.networks - {"default"}:
         _quietly(host, f"net-destroy {name}")
         _quietly(host, f"net-undefine {name}")
-    if uri == QEMU:
-        for pool in host.pools():
-            _quietly(host, f"pool-start {pool}")
+    for name in found.stopped & set(host.pools()):
+        _quietly(host, f"pool-start {name}")
     for name, each in wanted.items():
         _restore_guest(host, each, found.domains.get(name), found.definitions.get(name))
 

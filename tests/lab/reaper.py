@@ -1,8 +1,8 @@
 """The process that outlives a lab's owner and cleans up after it.
 
-It waits on its standard input, a pipe whose other end only the owner holds. The owner starts it before there is
-anything to clean up, then writes the lab's name. One more line, "keep", means that the lab stays; the end of the
-pipe without it means that the owner is gone, by whatever death, or gave the lab up.
+It waits on its standard input, a pipe whose other end only the owner holds. The owner starts it before there
+is anything to clean up, then writes the lab's name. One more line, "keep", means that the lab stays; the end
+of the pipe without it means that the owner is gone, by whatever death, or gave the lab up.
 """
 
 from __future__ import annotations

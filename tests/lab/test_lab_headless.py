@@ -1,4 +1,4 @@
-"""The command line over real hypervisors: its output, when one hangs, when it must ask, when it is stopped."""
+"""The command line over real hypervisors: what it prints, when one hangs, when it must ask, how it ends."""
 
 from __future__ import annotations
 

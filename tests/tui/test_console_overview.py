@@ -155,6 +155,39 @@ async def test_empty_lists_speak(tmp_path: Path) -> None:
         assert "qemu+ssh://root@hv1.example/system" in hands.text
 
 
+async def test_nothing_from_a_silent_host_is_not_called_nothing(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("j", "j")
+        text = hands.text
+        assert "VMs on hv04" in text
+        assert "No VMs on hv04 so far" in text
+        assert "1 of 1 hosts have not told yet: hv04 refused" in text
+
+
+async def test_a_terminal_that_changes_its_size(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("2", "j")
+        for size in ((80, 24), (200, 60), (120, 36)):
+            await hands.pilot.resize_terminal(*size)
+            await hands.pilot.pause()
+            assert hands.overview.panel_of("vms").grid.selected_key == ("hv01", vm(2).uuid)
+            assert "vm-00002" in hands.text
+
+
+async def test_no_color(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with console(small_fleet(), tmp_path) as hands:
+        assert hands.app.no_color
+        assert "✖ hung" in hands.text
+
+
+@pytest.mark.parametrize("key", ["ctrl+q", "ctrl+c"])
+async def test_leaving_at_once(tmp_path: Path, key: str) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press(key)
+        assert not hands.app.is_running
+
+
 async def test_faults_only(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
         await hands.press("f")

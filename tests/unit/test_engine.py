@@ -166,7 +166,10 @@ async def test_disabled_and_impossible_hosts_are_not_waited_for() -> None:
     await made.start()
     await made.settled(timeout=20)
     snapshot = made.snapshot
-    assert (snapshot.hosts["off"].state, snapshot.hosts["off"].reason) == (HostState.DISABLED, "being repaired")
+    assert (snapshot.hosts["off"].state, snapshot.hosts["off"].reason) == (
+        HostState.DISABLED,
+        "being repaired",
+    )
     assert snapshot.hosts["bad"].state is HostState.UNREACHABLE
     assert "onnect" in snapshot.hosts["bad"].reason
     assert [vm.name for vm in snapshot.hosts["good"].vms] == ["test"]

@@ -51,7 +51,9 @@ def test_an_undefine_after_a_stop_shows_both_in_order() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["started", "stopped", "defined", "suspended"]), st.sampled_from(["u1", "u2"]))
+        st.tuples(
+            st.sampled_from(["started", "stopped", "defined", "suspended"]), st.sampled_from(["u1", "u2"])
+        )
     )
 )
 def test_nothing_is_lost(sequence: list[tuple[str, str]]) -> None:
@@ -67,7 +69,9 @@ def test_nothing_is_lost(sequence: list[tuple[str, str]]) -> None:
     doubled = sum(
         1
         for at, (what, uuid) in enumerate(sequence)
-        if what == "stopped" and _next_of(sequence, at, uuid) == "stopped" and _gap(sequence, at, uuid) < HOLD_STOPS
+        if what == "stopped"
+        and _next_of(sequence, at, uuid) == "stopped"
+        and _gap(sequence, at, uuid) < HOLD_STOPS
     )
     assert len(out) + restarts + doubled == len(sequence)
 

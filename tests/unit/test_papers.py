@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from virtfleet.config.load import load
+from virtfleet.headless.cli import cli
 from virtfleet_tui.keys import KEYS
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +65,26 @@ def test_every_file_that_is_named_exists(paper: str) -> None:
 def test_pictures_of_the_readme_exist() -> None:
     for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_first_fleet_file_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", section(README, "First fleet file"), re.DOTALL)
+    file = tmp_path / "fleet.yaml"
+    file.write_text(text)
+    settings = load(file)
+    assert [(host.name, host.zone) for host in settings.hosts.values()] == [
+        ("hv1", "a"),
+        ("hv2", "b"),
+        ("lx1", ""),
+    ]
+    assert settings.hosts["hv1"].ssh.user == "root"
+
+
+def test_every_command_of_the_readme_is_understood() -> None:
+    """Options and all: with --help at the end click parses the line and runs nothing."""
+    lines = re.findall(r"^    virtfleet (.*)$", section(README, "Without the console"), re.MULTILINE)
+    assert len(lines) > 4
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        said = CliRunner().invoke(cli, [*words, "--help"])
+        assert said.exit_code == 0, f"{line}: {said.output}"

@@ -88,6 +88,10 @@ class VirtfleetApp(App[None]):
             await self._keep()
         await self._engine.stop()
 
+    def action_help_quit(self) -> None:
+        """Ctrl-C, as Textual calls it: leaves, also from a dialog. Looking costs nothing to anybody."""
+        self.exit()
+
     # ---- what the engine says
 
     def on_fleet_changed(self, message: FleetChanged) -> None:

@@ -135,7 +135,7 @@ KEYS: tuple[Key, ...] = (
     Key("7", "view('alerts')", "alerts", "What is wrong now, and what to try", ANYWHERE),
     Key("q", "leave", "leave", "Back, and from the overview out of the console", ANYWHERE),
     Key("ctrl+z", "suspend_process", "suspend", "Back to the shell for a while; fg returns", ANYWHERE),
-    Key("ctrl+q,ctrl+c", "quit", "quit", "Leave the console; the fleet goes on", ANYWHERE),
+    Key("ctrl+q", "quit", "quit", "Leave the console at once, also with ctrl-c", ANYWHERE),
 )
 
 

@@ -24,6 +24,7 @@ from virtfleet.hypervisor.probe import SharedStorage
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.hypervisor.states import pool_state
 from virtfleet.hypervisor.views import pool as pool_view
+from virtfleet.hypervisor.views.pool import ABSURD
 from virtfleet.hypervisor.views.volume import volume as volume_view
 from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch, optional
@@ -59,7 +60,8 @@ class StorageWatch:
         self._port = port
         self._shared = SharedStorage(reach, host, read_only=settings.read_only)
         self._pools: dict[str, Pool] = {}
-        self._told: tuple[Pool, ...] = ()
+        self._told: tuple[object, ...] = ()
+        """What the engine was told, but for figures: those are told at the pools' own pace."""
         self._told_at = float("-inf")
         self._volumes: dict[str, dict[str, Volume]] = {}
         self._listed: dict[str, float] = {}
@@ -169,8 +171,9 @@ class StorageWatch:
         pools = tuple(self._pools.values())
         if simulation is not None:
             pools = tuple(simulation.pool(pool, now) for pool in pools)
-        if pools != self._told or now - self._told_at >= self._settings.pools_interval:
-            self._told, self._told_at = pools, now
+        known = tuple((pool.name, pool.state, pool.identity, pool.volumes) for pool in pools)
+        if known != self._told or now - self._told_at >= self._settings.pools_interval:
+            self._told, self._told_at = known, now
             self._port.send(wire.Pools(now, pools))
 
     # ---- volumes
@@ -237,6 +240,8 @@ def _with_figures(pool: Pool, state: int, capacity: int, allocation: int, availa
     told = pool_state(state)
     if told is not PoolState.RUNNING:
         return replace(pool, state=told, capacity=None, allocation=None, available=None)
-    if capacity <= 0 or allocation > capacity or available > capacity:
+    if not 0 < capacity < ABSURD:
         return replace(pool, state=told, capacity=None, allocation=None, available=None)
+    if available > capacity:  # an underflow of the driver's
+        available = max(0, capacity - allocation)
     return replace(pool, state=told, capacity=capacity, allocation=allocation, available=available)

@@ -20,6 +20,7 @@ from virtfleet.model.text import clean_lines
 from virtfleet_tui.dialogs.base import Dialog
 from virtfleet_tui.styles.themes import say
 
+_FOOT = "enter takes what is lit, tab goes on, esc declines: the host stays out"
 _HEADS = {
     PromptKind.HOST_KEY: "Is this really {host}?",
     PromptKind.PASSPHRASE: "Passphrase for {host}",
@@ -71,14 +72,14 @@ class AskDialog(Dialog[Answer]):
                 )
                 with Horizontal(classes="buttons"):
                     yield Button("Do not connect", id="decline", compact=True)
-                    yield Button("Trust and remember", id="accept", compact=True, variant="warning")
+                    yield Button("Trust and remember", id="accept", compact=True)
             else:
                 yield Input(password=prompt.secret, id="ask-input", compact=True)
                 with Horizontal(classes="buttons"):
-                    yield Button("Answer", id="accept", compact=True, variant="primary")
+                    yield Button("Answer", id="accept", compact=True)
                     yield Button("Decline", id="decline", compact=True)
             yield Static(
-                say(("enter answers, tab to the other, esc declines: the host stays out", "muted")),
+                say((_FOOT, "muted")),
                 markup=False,
             )
 

@@ -61,14 +61,14 @@ class HelpDialog(Dialog[None]):
                 continue
             lines.append((f"{title}\n", "bold"))
             for key in keys:
-                lines += [(f"  {key.label:<14}", "accent"), (f"{key.doc}\n", "")]
+                lines += [(f"  {key.label:<16}", "accent"), (f"{key.doc}\n", "")]
             lines.append(("\n", ""))
         if any(key.where == GRID for key in self._keys):
             lines.append(("Filters\n", "bold"))
             for example, meaning in _FILTERS:
-                lines += [(f"  {example:<18}", "accent"), (f"{meaning}\n", "")]
+                lines += [(f"  {example:<16}", "accent"), (f"{meaning}\n", "")]
             lines.append(("\n", ""))
             lines.append(("Signs\n", "bold"))
             for glyph, colour, meaning in _GLYPHS:
-                lines += [(f"  {glyph:<14}", colour), (f"{meaning}\n", "")]
+                lines += [(f"  {glyph:<16}", colour), (f"{meaning}\n", "")]
         return lines

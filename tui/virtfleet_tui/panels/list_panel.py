@@ -190,7 +190,18 @@ class ListPanel(Frame):
         if self.grid.faults_only:
             return f"No {self.noun.title} in trouble\n\nf shows everything again"
         where = f" {self._scope_title}" if self._scope_title else ""
-        return f"{self.noun.empty}{where}"
+        return f"{self.noun.empty}{where}{self._silence()}"
+
+    def _silence(self) -> str:
+        """Which hosts have not told yet: no rows from them does not mean that there is nothing."""
+        hosts = self._snapshot.hosts.values() if self._snapshot is not None else ()
+        asked = [host for host in hosts if self.scope is None or host.name in self.scope]
+        silent = [host for host in asked if not self.noun.told(host)]
+        if not silent:
+            return ""
+        some = ", ".join(f"{host.name} {host.state.value}" for host in silent[:3])
+        more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
+        return f" so far\n\n{len(silent)} of {len(asked)} hosts have not told yet: {some}{more}"
 
     # ---- title
 

@@ -37,6 +37,8 @@ class Listed:
     """Rows of one host; None: a row may belong to several, so all are made together."""
     is_fault: Callable[[Any], bool]
     empty: str
+    told: Callable[[HostView], bool]
+    """Whether a host has said yet what it has of them."""
     columns: tuple[Field[Any], ...]
 
     @property
@@ -116,10 +118,18 @@ def _listed(
     of_host: Callable[[HostView], Iterable[Any]] | None,
     is_fault: Callable[[Any], bool],
     empty: str,
+    told: Callable[[HostView], bool],
 ) -> Listed:
     noun = NOUNS[name].with_clock(CLOCK)
     return Listed(
-        noun, frozenset(groups.split()), members, of_host, is_fault, empty, columns_of(name, noun.fields)
+        noun,
+        frozenset(groups.split()),
+        members,
+        of_host,
+        is_fault,
+        empty,
+        told,
+        columns_of(name, noun.fields),
     )
 
 
@@ -133,12 +143,35 @@ LISTED: Mapping[str, Listed] = {
             lambda host: [HostRow(host)],
             lambda row: host_fault(row.host, time.monotonic()) is not None,
             "No hosts",
+            lambda host: True,
         ),
-        _listed("vm", "state stats vms", "vms", _vms_of, lambda row: vm_fault(row.vm) is not None, "No VMs"),
         _listed(
-            "pool", "state pools", "pools", None, lambda row: pool_fault(row) is not None, "No storage pools"
+            "vm",
+            "state stats vms",
+            "vms",
+            _vms_of,
+            lambda row: vm_fault(row.vm) is not None,
+            "No VMs",
+            lambda host: host.freshness.stats is not None,
         ),
-        _listed("volume", "state volumes pools", "volumes", None, lambda row: False, "No volumes"),
+        _listed(
+            "pool",
+            "state pools",
+            "pools",
+            None,
+            lambda row: pool_fault(row) is not None,
+            "No storage pools",
+            lambda host: host.freshness.pools is not None,
+        ),
+        _listed(
+            "volume",
+            "state volumes pools",
+            "volumes",
+            None,
+            lambda row: False,
+            "No volumes",
+            lambda host: host.freshness.volumes is not None or not host.pools,
+        ),
         _listed(
             "network",
             "state networks",
@@ -146,6 +179,7 @@ LISTED: Mapping[str, Listed] = {
             _networks_of,
             lambda row: network_fault(row.network) is not None,
             "No networks",
+            lambda host: host.freshness.networks is not None,
         ),
     )
 }

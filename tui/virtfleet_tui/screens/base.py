@@ -14,7 +14,7 @@ from textual.widget import Widget
 
 from virtfleet.errors import QueryError
 from virtfleet.model import FleetSnapshot
-from virtfleet.query.health import totals
+from virtfleet.query.health import Totals, totals
 from virtfleet_tui import commands
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Place, Subject
@@ -26,6 +26,8 @@ from virtfleet_tui.styles.themes import SHORT
 from virtfleet_tui.widgets.status_line import Status, StatusLine
 
 _STATUS_EVERY = 1.0
+_COUNT_SHARE = 100.0
+"""Counting takes at most one part of so many of the time."""
 _MESSAGE_FOR = 6.0
 
 
@@ -43,6 +45,8 @@ class FleetScreen(Screen[None]):
         self.place = place
         self.missed = False
         self._message: tuple[str, str, float] = ("", "", 0.0)
+        self._totals: Totals | None = None
+        self._count_again = 0.0
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status")
@@ -99,7 +103,7 @@ class FleetScreen(Screen[None]):
         if self.app.screen is not self and not self.is_current:
             return
         fleet = self.console.fleet
-        found = totals(fleet.snapshot, time.monotonic())
+        found = self._count()
         hosts = max(1, len(fleet.snapshot.hosts))
         text, _, until = self._message
         badges = ["demo, simulated"] if self.console.demo else []
@@ -116,6 +120,15 @@ class FleetScreen(Screen[None]):
                 message=text if time.monotonic() < until else "",
             )
         )
+
+    def _count(self) -> Totals:
+        """The fleet's totals. Counting 10,000 VMs takes a while: the longer it takes, the rarer it is done."""
+        now = time.monotonic()
+        if self._totals is None or now >= self._count_again:
+            self._totals = totals(self.console.fleet.snapshot, now)
+            took = time.monotonic() - now
+            self._count_again = now + max(_STATUS_EVERY * 0.9, took * _COUNT_SHARE)
+        return self._totals
 
     def say(self, text: str, meaning: str = "") -> None:
         """Something for the operator to know, for a few seconds, where it moves nothing."""

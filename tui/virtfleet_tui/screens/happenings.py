@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.binding import BindingType
+from textual.containers import Vertical
 from textual.widget import Widget
 
 from virtfleet.errors import QueryError
@@ -134,7 +135,8 @@ class AlertsScreen(FleetScreen):
             id="alerts",
         )
         yield Frame("Alerts", grid, id="alerts-frame", classes="-current")
-        yield TroubleView(id="alert-trouble")
+        # A place of its own, so that the list does not move when the cursor does.
+        yield Vertical(TroubleView(id="alert-trouble"), id="alert-foot")
 
     def on_mount(self) -> None:
         self.set_interval(_ALERTS_EVERY, self._refresh)

@@ -18,7 +18,7 @@ from virtfleet.hypervisor.views.safexml import Element, parse
 from virtfleet.model import Pool
 from virtfleet.model.text import clean
 
-_ABSURD = 2**60
+ABSURD = 2**60
 """A Ceph cluster without a manager says 16 EiB available; no pool of an exbibyte is believed."""
 
 _DEFAULT_PORTS = {"iscsi": 3260, "rbd": 6789, "gluster": 24007, "netfs": 2049}
@@ -104,10 +104,10 @@ def _sizes(root: Element) -> tuple[int | None, int | None, int | None]:
     tell. `available` above the capacity is an underflow of the driver's.
     """
     capacity = size(child(root, "capacity"))
-    if not capacity or capacity >= _ABSURD:
+    if not capacity or capacity >= ABSURD:
         return None, None, None
     allocation = size(child(root, "allocation"))
-    if allocation is not None and allocation >= _ABSURD:
+    if allocation is not None and allocation >= ABSURD:
         allocation = None
     available = size(child(root, "available"))
     if available is not None and available > capacity:
