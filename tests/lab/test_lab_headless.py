@@ -6,10 +6,13 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,14 @@ COMMAND = [sys.executable, "-m", "virtfleet_tui"]
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
     made = {name: value for name, value in os.environ.items() if name != "VIRTFLEET_FLEET"}
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         (tmp_path / name).mkdir(mode=0o700)
         made[name] = str(tmp_path / name)
-    return {**made, "PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'tui'}"}
+    made["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="vf-", dir="/tmp")  # short: sockets go there
+    yield {**made, "PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'tui'}"}
+    shutil.rmtree(made["XDG_RUNTIME_DIR"])
 
 
 def run(env: dict[str, str], lab: Lab, line: str) -> subprocess.CompletedProcess[str]:
@@ -59,7 +64,7 @@ def gone(env: dict[str, str]) -> bool:
     deadline = time.monotonic() + 20
     while workers(env) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return workers(env) == []
+    return workers(env) == [] and list(Path(env["XDG_RUNTIME_DIR"]).glob("virtfleet/*")) == []
 
 
 def test_a_list_is_what_virsh_says(env: dict[str, str], lab: Lab, hosts: dict[str, LabHost]) -> None:
@@ -93,6 +98,7 @@ def test_a_hung_host_costs_its_deadline_and_the_rest_is_there(
     assert checked.returncode == 3
     assert "hv1  ● up" in checked.stdout
     assert "    problem    " in checked.stdout
+    assert gone(env)
 
 
 def stranger(env: dict[str, str], lab: Lab, tmp_path: Path) -> tuple[dict[str, str], Path]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+
 from tui.console import console
 from tui.feeder import Feeder, event, host, pool, small_fleet, vm
-from virtfleet.model import HostState, PoolState
+from virtfleet.model import Freshness, HostState, PoolState
 
 LONG = "x" * 250
 HOSTILE = [
@@ -65,6 +67,26 @@ async def test_a_host_that_hangs_turns_stale_and_the_rest_goes_on(tmp_path: Path
         await hands.until("hosts 1/4")
         fresh = next(line for line in lines if "fresh-one" in line)
         assert "30s" not in fresh
+
+
+async def test_what_changes_seldom_is_not_stale_for_that(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    old = time.monotonic() - 8
+    feeder.change("hv01", freshness=Freshness(old, old, old, old))
+    async with console(feeder, tmp_path) as hands:
+        # A sample of load alone: the pools are those of before, but their host answers.
+        feeder.push(
+            msgspec.structs.replace(
+                feeder.snapshot.hosts["hv01"], freshness=Freshness(time.monotonic(), old, old, old)
+            ),
+            frozenset({"stats"}),
+        )
+        await hands.settle()
+        pools = hands.overview.panel_of("pools")
+        stale = pools.noun.stale_in(feeder)
+        ages = {row.members[0][0].name: stale(row) for row in pools.grid.rows}
+        assert ages["hv01"] is None
+        assert ages["hv03"] is not None
 
 
 async def test_a_shared_pool_is_one_row_and_an_inactive_one_says_so(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +28,16 @@ NOTE = "virtfleet: demo fleet: all figures are simulated\n"
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment without the user's own fleet, state and colours."""
     made = {name: value for name, value in os.environ.items() if name not in ("VIRTFLEET_FLEET", "COLUMNS")}
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         folder = tmp_path / name
         folder.mkdir(mode=0o700)
         made[name] = str(folder)
-    return {**made, "PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'tui'}", "HOME": str(tmp_path)}
+    made["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="vf-", dir="/tmp")  # short: sockets go there
+    yield {**made, "PYTHONPATH": f"{ROOT / 'core'}:{ROOT / 'tui'}", "HOME": str(tmp_path)}
+    shutil.rmtree(made["XDG_RUNTIME_DIR"])
 
 
 def run(env: dict[str, str], line: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -180,6 +185,15 @@ def test_watch(env: dict[str, str]) -> None:
     assert len(new) == 15
     assert all(set(item) == {"name", "host", "uuid", "state", "cpu_pct"} for item in new)
     assert any(line["change"] == "changed" and "cpu_pct" in line["item"] for line in lines)
+
+
+def test_fields_are_those_of_json(env: dict[str, str]) -> None:
+    described = json.loads(run(env, "network fields -o json").stdout)
+    listed = json.loads(run(env, "network list --demo -o json").stdout)["items"][0]
+    assert [item["name"] for item in described["items"]] == list(listed)
+    table = run(env, "network fields").stdout.splitlines()
+    assert table[0].split() == ["NAME", "SHORT", "UNIT", "MEANING"]
+    assert len(table) == 1 + len(listed)
 
 
 def test_the_overview_without_a_terminal_says_why(env: dict[str, str]) -> None:
@@ -345,6 +359,38 @@ def test_on_a_terminal_there_is_colour_unless_nobody_wants_it(env: dict[str, str
 
     assert "\x1b[32m● up" in shown()
     assert "\x1b" not in shown(NO_COLOR="1")
+
+
+def test_top_is_live_on_a_terminal_until_ctrl_c(env: dict[str, str]) -> None:
+    """`setsid --ctty` gives the command a terminal of its own, so that Ctrl-C is the terminal's."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (12, 70))
+    line = ["setsid", "--ctty", "--wait", *COMMAND, "top", "--demo", "-d", "0.3"]
+    with subprocess.Popen(
+        line, env={**env, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as top:
+        os.close(theirs)
+        seen = ""
+        while seen.count("\x1b[H") < 3:  # three pictures
+            seen += os.read(ours, 4096).decode()
+        os.write(ours, b"\x03")
+        while True:
+            try:
+                data = os.read(ours, 4096)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            seen += data.decode()
+        assert top.wait(60) == 130
+    os.close(ours)
+    picture = seen.split("\x1b[H")[2].split("\x1b[J")[0].replace("\x1b[K", "").splitlines()
+    assert "hosts 8/8" in picture[0]
+    assert "demo, simulated" in picture[0]
+    assert len(picture) == 11
+    assert seen.rstrip().endswith("\x1b[?25h"), "the cursor is back"
+    assert "Traceback" not in seen
+    assert nothing_is_left(env)
 
 
 def test_completion_is_printed_and_works(env: dict[str, str]) -> None:

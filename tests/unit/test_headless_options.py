@@ -47,6 +47,7 @@ def test_the_last_one_counts() -> None:
         ("--sort name probe", "--sort has no effect on `virtfleet probe`"),
         ("--filter x vm show a", "--filter has no effect on `virtfleet vm show`"),
         ("vm --columns name show a", "--columns has no effect on `virtfleet vm show`"),
+        ("--demo vm fields", "--demo has no effect on `virtfleet vm fields`"),
         ("--rates top --demo", "--rates has no effect on `virtfleet top`"),
         ("probe --timeout 0", "Invalid value for '--timeout': 0 is not above 0 s and at most a day"),
         (
@@ -73,7 +74,7 @@ def test_every_noun_lists_and_shows_and_has_its_other_names() -> None:
     for name in ("host", "vm", "pool", "volume", "network"):
         group = cli.get_command(ctx, name)
         assert isinstance(group, click.Group)
-        assert {"list", "show"} <= set(group.commands)
+        assert {"list", "show", "fields"} <= set(group.commands)
         assert all(cli.get_command(ctx, alias) is group for alias in NOUNS[name].aliases)
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from virtfleet.errors import ConfigError
 
+_LONGEST_RUNTIME = 56
+"""Bytes of the runtime folder's path; with what follows, a Unix socket's path may have 107."""
+
 
 def _xdg(variable: str, fallback: str) -> Path:
     """The XDG base folder. A relative path there is to be ignored, says its specification."""
@@ -34,14 +37,14 @@ def state_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """A 0700 folder for sockets: in $XDG_RUNTIME_DIR if that is ours alone, else /tmp/virtfleet-UID.
+    """A 0700 folder for sockets: in $XDG_RUNTIME_DIR if that is ours alone and its path short enough, else
+    /tmp/virtfleet-UID.
 
     ConfigError: somebody else made /tmp/virtfleet-UID, or it is a link.
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given.startswith("/") and _is_private(Path(given)):
-        path = Path(given) / "virtfleet"
-    else:
+    path = Path(given) / "virtfleet"
+    if not given.startswith("/") or len(os.fsencode(path)) > _LONGEST_RUNTIME or not _is_private(Path(given)):
         # Anybody may write in /tmp, so what is found there is trusted only after the check.
         path = Path("/tmp") / f"virtfleet-{os.geteuid()}"  # noqa: S108
     try:

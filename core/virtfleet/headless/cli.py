@@ -89,6 +89,17 @@ def _noun(name: str, plural: str, what: str) -> Group:
 
         return showing.run(name, names, options, xml=xml)
 
+    @group.command(
+        "fields", cls=Command, help=f"The fields of {plural}, for --columns, --filter, --sort, JSON."
+    )
+    @shared_options(only=("output", "no_header"))
+    @click.pass_context
+    def fields(ctx: click.Context) -> int:
+        options = check_used(ctx)
+        from virtfleet.headless import describing
+
+        return describing.run(name, options)
+
     cli.add_command(group)
     return group
 
@@ -100,7 +111,7 @@ _noun("volume", "volumes", "Volumes of storage pools.")
 _noun("network", "virtual networks", "Virtual networks.")
 
 
-@_host.command("check", cls=Command)
+@_host.command("check", cls=Command, short_help="Connect, explain each failure, tell what works.")
 @click.argument("hosts", metavar="[HOST...]", nargs=-1)
 @shared_options("no_header")
 @click.pass_context
@@ -142,7 +153,7 @@ def top(ctx: click.Context, noun: str, by: str, times: int | None, delay: float,
     return module.run(noun, options, by=by, times=times, delay=delay, limit=limit)
 
 
-@cli.command("watch", cls=Command)
+@cli.command("watch", cls=Command, short_help="Changes, as JSON lines or a live table.")
 @click.argument(
     "kinds",
     metavar="[KIND...]",
@@ -194,7 +205,7 @@ def overview(ctx: click.Context, or_demo: bool) -> int:
     return fleet_tables.run(options, or_demo=or_demo)
 
 
-@cli.command("completion", cls=click.Command)
+@cli.command("completion", cls=click.Command, short_help="Completion of our words, for your shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> int:
     """Print what makes the shell complete our words: eval "$(virtfleet completion bash)"."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,7 +155,7 @@ def _format_options(command: click.Command, ctx: click.Context, formatter: click
     own: list[tuple[str, str]] = []
     shared: list[tuple[str, str]] = []
     for param in command.get_params(ctx):
-        record = param.get_help_record(ctx)
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
         if record is not None:
             (shared if isinstance(param, SharedOption) else own).append(record)
     for title, records in (("Options", own), ("Shared options, before or after the noun", shared)):
@@ -164,16 +164,19 @@ def _format_options(command: click.Command, ctx: click.Context, formatter: click
                 formatter.write_dl(records)
 
 
-def shared_options(*listing: str, everything: bool = False) -> Callable[[F], F]:
+def shared_options(
+    *listing: str, everything: bool = False, only: Sequence[str] | None = None
+) -> Callable[[F], F]:
     """Adds the shared options to a function that becomes a command.
 
     `listing`: those of LISTING that mean something to it. `everything`: on a
     group, which only collects; `check_used` then refuses what its command can't use.
+    `only`: these and no others, for a command that connects to no host.
     """
 
     def decorate(function: F) -> F:
         for name, option in reversed(_shared().items()):
-            if everything or name in listing or name not in LISTING:
+            if name in only if only is not None else everything or name in listing or name not in LISTING:
                 _attach(function, option)
         return function
 

@@ -78,10 +78,10 @@ class Coalescer:
         """What to show at once; a stop shows up later, from `due`."""
         if raw.kind != "vm":
             return [raw]
+        held = self._held.pop(raw.uuid, None)
         if raw.what == "stopped" and raw.detail in ("shut down", "powered off"):
             self._held[raw.uuid] = (now + self._hold, raw)
-            return []
-        held = self._held.pop(raw.uuid, None)
+            return [held[1]] if held else []
         if raw.what == "started" and held:
             return [Raw("vm", raw.uuid, raw.name, "restarted", held[1].detail)]
         return [held[1], raw] if held else [raw]

@@ -54,7 +54,7 @@ class ListPanel(Frame):
             default_sort=sort or [each for each in noun.default_sort if each in known],
             columns=columns or None,
             renderers=noun.renderers(console.fleet),
-            stale=noun.stale,
+            stale=noun.stale_in(console.fleet),
             style_of=noun.style_of,
             is_fault=noun.is_fault,
             empty=self._empty,
@@ -74,6 +74,7 @@ class ListPanel(Frame):
         self.filter_text = ""
         self.filter_error: QueryError | None = None
         self._first_filter = filter_text
+        self._visited = False
 
     def on_mount(self) -> None:
         self.grid.faults_first = True
@@ -207,7 +208,13 @@ class ListPanel(Frame):
 
     @on(Grid.Counted)
     def _counted(self) -> None:
+        if not self._visited:
+            # Rows arrive host by host: until somebody has been here, the cursor waits on the first.
+            self.grid.action_cursor_home()
         self._retitle()
+
+    def on_descendant_focus(self) -> None:
+        self._visited = True
 
     @on(Grid.Marked)
     def _marked(self) -> None:

@@ -79,13 +79,18 @@ class Listed:
         return renderers_of(self.kind, fleet)
 
     @staticmethod
-    def stale(row: Row) -> str | None:
-        """The age to show when the row may no longer be true."""
-        now = time.monotonic()
-        if not is_stale(row, now):
-            return None
-        age = age_of(row, now)
-        return "never" if age is None else format_age(age)
+    def stale_in(fleet: Fleet) -> Callable[[Row], str | None]:
+        """A function that gives the age to show when a row may no longer be true."""
+
+        def stale(row: Row) -> str | None:
+            # The row is as old as its object; whether its hosts answer is asked of them as they are now.
+            now, fresh = time.monotonic(), _with_hosts_of(row, fleet.snapshot)
+            if not is_stale(fresh, now):
+                return None
+            age = age_of(fresh, now)
+            return "never" if age is None else format_age(age)
+
+        return stale
 
     def style_of(self, row: Row, field: Field[Any]) -> str:
         if field.name == "state" and (look := self.noun.look_of(row)) is not None:
@@ -101,6 +106,14 @@ class Listed:
     @staticmethod
     def subject(row: Row) -> Subject:
         return subject_of(row)
+
+
+def _with_hosts_of(row: Row, snapshot: FleetSnapshot) -> Row:
+    """The row as it is, with its hosts as `snapshot` has them."""
+    hosts = snapshot.hosts
+    if isinstance(row, PoolRow):
+        return PoolRow(row.identity, tuple((hosts.get(host.name, host), pool) for host, pool in row.members))
+    return row._replace(host=hosts.get(row.host.name, row.host))
 
 
 def _vms_of(host: HostView) -> list[VmRow]:

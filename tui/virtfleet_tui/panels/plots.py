@@ -1,4 +1,8 @@
-"""Fifteen minutes of one object, drawn from the engine's history once a second while somebody looks."""
+"""The last minutes of one object, drawn from the engine's history once a second while somebody looks.
+
+As long as only the last two or five minutes are known, the plot shows those:
+fifteen mostly empty minutes would tell nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from textual.containers import Container
 
 from virtfleet.query.field import Unit
@@ -16,6 +21,8 @@ from virtfleet_tui.console import Subject
 from virtfleet_tui.widgets.plot import Plot
 
 EVERY = 1.0
+_SPANS = (120.0, 300.0, 900.0)
+"""Seconds that a plot may show."""
 
 
 class Curve(NamedTuple):
@@ -54,13 +61,10 @@ def memory_limit(row: Row) -> float | None:
 class Plots(Container):
     """The plots of one object; which of them are shown, and where, is the style sheet's."""
 
-    def __init__(
-        self, fleet: Fleet, curves: Sequence[Curve], *, span: float = 900.0, id: str | None = None
-    ) -> None:
+    def __init__(self, fleet: Fleet, curves: Sequence[Curve], *, id: str | None = None) -> None:
         super().__init__(*self._make(curves), id=id)
         self._fleet = fleet
         self._curves = curves
-        self._span = span
         self._subject: Subject | None = None
 
     def _make(self, curves: Iterable[Curve]) -> list[Plot]:
@@ -95,7 +99,16 @@ class Plots(Container):
                 continue
             uuid = "" if subject.kind == "host" else subject.uuid
             series = [
-                self._fleet.history.series(subject.kind, subject.host, uuid, metric, now, self._span)
+                self._fleet.history.series(subject.kind, subject.host, uuid, metric, now, _SPANS[-1])
                 for metric in curve.metrics
             ]
+            span = _span_of(*series[0])
+            if plot.span != span:
+                plot.span = span
             plot.set_series(series[0][0], *(values for _, values in series))
+
+
+def _span_of(ages: np.ndarray, values: np.ndarray) -> float:
+    known = ages[~np.isnan(values)]
+    oldest = float(known.max()) if known.size else 0.0
+    return next((span for span in _SPANS if oldest <= span), _SPANS[-1])

@@ -65,7 +65,7 @@ class Strip(Frame):
         self._room.show(subject)
         self._events.show(subject)
         if subject is not None:
-            self.set_title((subject.title, "bold"), right=(("last 15 minutes", "muted"),))
+            self.set_title((subject.title, "bold"), right=(("enter opens it", "muted"),))
         else:
             self.set_title(("Nothing selected", "muted"))
         self._show_trouble(self._hands.fleet.snapshot)

@@ -122,7 +122,7 @@ class FleetScreen(Screen[None]):
         )
 
     def _count(self) -> Totals:
-        """The fleet's totals. Counting 10,000 VMs takes a while: the longer it takes, the rarer it is done."""
+        """The totals. Counting 10,000 VMs takes a while; the longer it takes, the rarer it is done."""
         now = time.monotonic()
         if self._totals is None or now >= self._count_again:
             self._totals = totals(self.console.fleet.snapshot, now)

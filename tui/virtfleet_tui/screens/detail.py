@@ -55,7 +55,7 @@ class Detail(ListScreen):
             with Vertical(id="detail-right"):
                 if self._curves:
                     yield Frame(
-                        "Last 15 minutes",
+                        "History",
                         Plots(self.console.fleet, self._curves, id="plots"),
                         id="plots-frame",
                     )

@@ -140,6 +140,16 @@ class Plot(Widget):
         self._drop()
 
     @property
+    def span(self) -> float:
+        """Seconds that are shown."""
+        return self._span
+
+    @span.setter
+    def span(self, seconds: float) -> None:
+        self._span = seconds
+        self._drop()
+
+    @property
     def empty(self) -> str:
         """What is said without data."""
         return self._empty
