@@ -43,7 +43,8 @@ class Engine:
 
     `interactive`: whether somebody answers `prompts`; without, hosts that must
     ask are refused. `keep_history`: rings for plots (costs memory and numpy's
-    import). `zygote`: one that was started early.
+    import). `groups`: read only these (see WorkerSettings.groups), for a
+    command that asks and leaves. `zygote`: one that was started early.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Engine:
         read_only: bool = False,
         interactive: bool = True,
         keep_history: bool = True,
+        groups: Collection[str] = (),
         zygote: Zygote | None = None,
     ) -> None:
         self.settings = settings
@@ -61,6 +63,7 @@ class Engine:
         self.events = EventLog()
         self._history = self._make_history() if keep_history else None
         self._runtime = _runtime_folder()
+        self._groups = tuple(groups)
         self._zygote = zygote
         self._supervisor: Supervisor | None = None
         self._subscribers: list[Callable[[Delta], None]] = []
@@ -74,7 +77,10 @@ class Engine:
     async def start(self) -> None:
         """Begins to connect; returns at once."""
         hosts = [
-            (_worker_settings(host, self._runtime, self.read_only), self._snapshot.hosts[host.name])
+            (
+                _worker_settings(host, self._runtime, self.read_only, self._groups),
+                self._snapshot.hosts[host.name],
+            )
             for host in self.settings.hosts.values()
         ]
         supervisor = Supervisor(
@@ -239,7 +245,9 @@ def _first_view(host: HostSettings, now: float) -> HostView:
     return view
 
 
-def _worker_settings(host: HostSettings, runtime: str, read_only: bool) -> wire.WorkerSettings:
+def _worker_settings(
+    host: HostSettings, runtime: str, read_only: bool, groups: tuple[str, ...] = ()
+) -> wire.WorkerSettings:
     ssh = host.ssh
     folder = Path(tempfile.mkdtemp(dir=runtime))
     return wire.WorkerSettings(
@@ -261,5 +269,6 @@ def _worker_settings(host: HostSettings, runtime: str, read_only: bool) -> wire.
         networks_interval=host.networks_interval,
         runtime_dir=str(folder),
         read_only=read_only,
+        groups=groups,
         simulate=host.simulate,
     )

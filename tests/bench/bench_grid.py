@@ -1,30 +1,26 @@
-"""What a grid of 10,000 rows costs while 1,000 of them change every second. Run by `make bench`.
+"""What a grid of 10,000 rows costs while 1,000 of them change every second.
 
 The console runs in a pseudo-terminal of its own, as it does for an operator, because Textual's headless
 driver leaves out the writing. Key to paint: from the byte of a key to the cursor's sign in the output. The
 share of a core is what the process used over some seconds: without updates, with a feeder that only makes
-values, and with a grid that takes them.
+values, and with a grid that takes them. `bench_grid.py grid MODE` is the program in the terminal.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import pty
-import select
-import struct
-import subprocess
+import re
 import sys
 import time
-from fcntl import ioctl
-from pathlib import Path
-from termios import TIOCSWINSZ
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 from textual.app import App, ComposeResult
 
+from bench.figures import Figure, quantiles, run, say
+from bench.processes import cpu_s
+from bench.terminal import Home, Terminal, home
 from virtfleet.query.field import Field, Unit
 from virtfleet_tui.widgets.bars import percent_bar
 from virtfleet_tui.widgets.grid import Grid
@@ -32,6 +28,7 @@ from virtfleet_tui.widgets.grid import Grid
 ROWS = 10_000
 SECONDS = 8
 BATCHES_PER_S = 50
+_CURSOR = re.compile(r"▸ (vm-\d+) ")
 
 
 class Row(NamedTuple):
@@ -107,80 +104,61 @@ class Bench(App[None]):
             await asyncio.sleep(1 / BATCHES_PER_S)
 
 
-class Terminal:
-    """The console in a pseudo-terminal of 160 x 50."""
+class Watched:
+    """The grid in a terminal."""
 
-    def __init__(self, mode: str) -> None:
-        self.master, slave = pty.openpty()
-        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-        environ = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": _PATH}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, mode], stdin=slave, stdout=slave, stderr=slave, env=environ
-        )
-        os.close(slave)
-        self.read_until(b"vm-", 20.0)
-        self.drain(1.5)
-
-    def read_until(self, wanted: bytes, seconds: float) -> float:
-        """Seconds until `wanted` came; NaN: it did not."""
-        start, seen = time.perf_counter(), b""
-        while (left := start + seconds - time.perf_counter()) > 0:
-            if select.select([self.master], [], [], left)[0]:
-                seen = seen[-16:] + os.read(self.master, 65536)
-                if wanted in seen:
-                    return time.perf_counter() - start
-        return float("nan")
-
-    def drain(self, seconds: float) -> None:
-        self.read_until(b"\0never", seconds)
+    def __init__(self, mode: str, folders: Home) -> None:
+        argv = [sys.executable, __file__, "grid", mode]
+        self.terminal = Terminal(argv, folders.environment, lines=50)
+        self.terminal.until(lambda text: "vm-" in text, 20.0)
+        self.terminal.drain(1.5)
+        self._at = ""
 
     def key(self, keys: bytes) -> float:
-        os.write(self.master, keys)
-        return self.read_until("▸".encode(), 2.0)
+        """Seconds until the cursor is painted on another row: it stays on its own while rows move."""
+        self.terminal.send(keys)
+        return self.terminal.until(self._moved, 2.0)
 
-    def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def _moved(self, text: str) -> bool:
+        names = _CURSOR.findall(text)
+        if not names or names[-1] == self._at:
+            return False
+        self._at = names[-1]
+        return True
 
-    def share(self) -> float:
+    def share(self, seconds: float) -> float:
         """Percent of a core over some seconds."""
-        before = self.cpu_s()
-        start = time.perf_counter()
-        self.drain(SECONDS)
-        return 100 * (self.cpu_s() - before) / (time.perf_counter() - start)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
+        pid = self.terminal.process.pid
+        before, start = cpu_s(pid), time.perf_counter()
+        self.terminal.drain(seconds)
+        return 100 * (cpu_s(pid) - before) / (time.perf_counter() - start)
 
 
-_PATH = os.pathsep.join(str(Path(__file__).parents[2] / each) for each in ("core", "tui", "tests"))
-
-
-@pytest.mark.bench
-def test_grid_of_ten_thousand_rows() -> None:
+def measure(options: argparse.Namespace) -> list[Figure]:
+    seconds = 2.0 if options.quick else SECONDS
     shares = {}
-    for mode in ("still", "making", "feeding"):
-        terminal = Terminal(mode)
-        try:
-            shares[mode] = terminal.share()
-            if mode == "feeding":
-                paints = []
+    paints: list[float] = []
+    with home() as folders:
+        for mode in ("still", "making", "feeding"):
+            watched = Watched(mode, folders)
+            with watched.terminal as terminal:
+                shares[mode] = watched.share(seconds)
+                if mode != "feeding":
+                    continue
+                watched.key(b"j")
                 for keys in [b"j"] * 40 + [b"\x04"] * 20 + [b"\x15"] * 20 + [b"G", b"g"] * 5:
-                    paints.append(terminal.key(keys))
+                    paints.append(watched.key(keys))
                     terminal.drain(0.05)
-        finally:
-            terminal.close()
-    p50, p95, worst = np.nanpercentile(np.array(paints) * 1000, [50, 95, 100])
-    print(f"\ngrid, {ROWS:,} rows x {len(FIELDS)} columns, 160x50, pseudo-terminal")
-    print(
-        f"  1,000 row changes a second  {shares['feeding'] - shares['making']:7.2f} % of a core"
-        f" (making the values {shares['making'] - shares['still']:.2f} %, idle {shares['still']:.2f} %)"
+    say(
+        f"1,000 row changes a second: {shares['feeding'] - shares['making']:.1f} % of a core"
+        f" (making the values {shares['making'] - shares['still']:.1f} %, idle {shares['still']:.1f} %)"
     )
-    print(f"  key to paint p50, p95, max  {p50:7.1f} {p95:6.1f} {worst:6.1f} ms")
-    assert not np.isnan(paints).any(), "every key was answered"
+    what = f"key to paint, the grid alone, {ROWS:,} rows and 1,000 changes a second, p95"
+    return [Figure(what, "≤ 50 ms", quantiles(paints, 2.0))]
 
 
 if __name__ == "__main__":
-    Bench(sys.argv[1]).run()
+    if sys.argv[1:2] == ["grid"]:
+        Bench(sys.argv[2]).run()
+    else:
+        run(__doc__, measure)

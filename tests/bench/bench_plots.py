@@ -1,14 +1,16 @@
-"""What four plots of 2 x 450 points cost to repaint, in CPU time. Run by `make bench`."""
+"""What four plots of 2 x 450 points cost to repaint, in CPU time."""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import time
 
 import numpy as np
-import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
 
+from bench.figures import Figure, run
 from virtfleet.query.field import Unit
 from virtfleet_tui.widgets.plot import Plot
 
@@ -25,8 +27,7 @@ class Bench(App[None]):
                 yield Plot(f"disk {index}", Unit.RATE, ("read", "write"))
 
 
-@pytest.mark.bench
-async def test_four_plots() -> None:
+async def _measure() -> Figure:
     rng = np.random.default_rng(2)
     ages = np.linspace(898.0, 0.0, POINTS)
     app = Bench()
@@ -39,10 +40,18 @@ async def test_four_plots() -> None:
             start = time.process_time()
             for plot in plots:
                 plot.set_series(ages, read, write)
-                lines = [plot.render_line(y) for y in range(plot.size.height)]
+                for y in range(plot.size.height):
+                    plot.render_line(y)
             took.append((time.process_time() - start) * 1000)
         width, height = plots[0].size
     p50, p95 = np.percentile(np.array(took), [50, 95])
-    print(f"\nfour plots of 2 x {POINTS} points, {width}x{height} each")
-    print(f"  new data to lines p50, p95  {p50:7.1f} {p95:6.1f} ms")
-    assert len(lines) == height
+    what = f"four plots repainted, {width} × {height} each, 2 × {POINTS} points"
+    return Figure(what, "≤ 10 ms", f"{p50:.1f} ms of CPU (p95 {p95:.1f})")
+
+
+def measure(_: argparse.Namespace) -> list[Figure]:
+    return [asyncio.run(_measure())]
+
+
+if __name__ == "__main__":
+    run(__doc__, measure)

@@ -320,7 +320,9 @@ def test_a_closed_pipe_ends_silently(env: dict[str, str]) -> None:
     assert nothing_is_left(env)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interruption_leaves_no_traceback_and_no_process(
     env: dict[str, str], tmp_path: Path, silent: int, number: int, code: int
 ) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unit.query_objects import NOW, fleet, host, vm
-from virtfleet.headless.table import Style, card, render
-from virtfleet.model import Freshness, HostState, Vm, VmState
+from unit.query_objects import GIB, NOW, fleet, host, vm
+from virtfleet.headless.card import card
+from virtfleet.headless.table import Style, render
+from virtfleet.model import Freshness, HostFacts, HostState, HostStats, Vm, VmState
 from virtfleet.query.clock import Clock
 from virtfleet.query.columns import default_columns, parse_columns
 from virtfleet.query.display import cell_width
 from virtfleet.query.nouns import NOUNS
+from virtfleet.query.rows import HostRow
 
 VM = NOUNS["vm"].with_clock(Clock.at(NOW, 0.0))
 HV1 = host(vms=(vm("web-1", cpu=12.4, tags=("prod",)), vm("db-10", VmState.SHUTOFF), vm("仮想-3", cpu=100.0)))
@@ -94,6 +96,16 @@ def test_rows_of_a_hung_host_are_dim_and_say_their_age() -> None:
 def test_a_card_tells_what_is_known() -> None:
     fields = parse_columns("name,cpu,project,tags,agent", VM)
     assert card(ROWS[0], fields, Style()) == ["name     web-1", "cpu_pct  12 %", "tags     prod"]
+
+
+def test_a_card_has_room_for_words() -> None:
+    facts, stats = HostFacts(cpus=16, memory=64 * GIB), HostStats(memory_used=15139783049, uptime_s=445000.0)
+    row = HostRow(host("hv1", facts=facts, stats=stats))
+    assert card(row, parse_columns("uptime_s,memory,memory_used", NOUNS["host"]), Style()) == [
+        "uptime_s     5 days and 3 hours",
+        "memory       64.0 GiB",
+        "memory_used  14.1 GiB (15,139,783,049 bytes)",
+    ]
 
 
 names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=40)

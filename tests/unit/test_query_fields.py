@@ -86,7 +86,7 @@ def _minimal() -> dict[str, list[Any]]:
 MINIMAL = _minimal()
 
 
-@pytest.mark.parametrize("noun", NOUNS.values(), ids=str)
+@pytest.mark.parametrize("noun", NOUNS.values(), ids=list(NOUNS))
 def test_fields_are_well_declared(noun: Noun[Any]) -> None:
     clocked = noun.with_clock(CLOCK)
     names = [field.name for field in clocked.fields]

@@ -188,6 +188,7 @@ def line(names: str, key: bytes = KEY, marker: str = "") -> str:
         ("hv1.example ssh-rsa " + base64.b64encode(KEY).decode(), Trust.UNKNOWN),
         ("# " + line("hv1.example"), Trust.UNKNOWN),
     ],
+    ids=[f"case{n}" for n in range(22)],  # not by their text: hashed entries have random salts
 )
 def test_judgement(text: str, trust: Trust) -> None:
     assert judge(parse("f", text), TARGET, KEY).trust is trust

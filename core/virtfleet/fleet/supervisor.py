@@ -34,6 +34,8 @@ EXIT_STUCK = 75
 STARTING_AT_ONCE = 24
 """Workers that may be between their start and their first word at one time."""
 
+_MANY = 12
+"""Hosts from which on it pays to prepare the zygote for many workers."""
 _TICK = 0.5
 _SLEPT = 2.0
 """The loop was away for longer than this: sockets are drained before anybody is judged."""
@@ -200,6 +202,7 @@ class Supervisor:
         self.stopping = False
         self._zygote = zygote
         self._log_file = log_file
+        self._many = len(hosts) > _MANY or any(settings.simulate is not None for settings, _ in hosts)
         self._expected: dict[int, Link] = {}
         self._pids: dict[int, str] = {}
         self._queue: asyncio.Queue[HostSupervisor] = asyncio.Queue()
@@ -258,7 +261,7 @@ class Supervisor:
         if zygote is None:
             zygote = Zygote.start(self._log_file)
             self._listen(zygote)
-        return zygote.fork()
+        return zygote.fork(warm=self._many)
 
     def expect(self, token: int, link: Link) -> None:
         self._expected[token] = link

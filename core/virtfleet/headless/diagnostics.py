@@ -1,7 +1,7 @@
 """The only owner of stderr and of the exit codes.
 
 0 done · 1 failed · 2 usage or configuration · 3 partial: some hosts did not answer or some items failed,
-the rest is printed · 4 refused, with the reasons · 130 interrupted
+the rest is printed · 4 refused, with the reasons · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Exit(IntEnum):
     USAGE = 2
     PARTIAL = 3
     REFUSED = 4
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

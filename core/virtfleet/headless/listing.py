@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "host": ("stats", "facts"),
-    "vm": ("stats",),
+    "vm": ("stats", "networks"),
     "pool": ("stats", "pools"),
     "volume": ("stats", "pools", "volumes"),
     "network": ("stats", "networks"),
 }
 """The values that must have come before a noun can be listed; without stats nobody knows whether a host's
-figures are still true."""
+figures are still true, and without networks nobody knows a VM's address."""
 
 RATES = frozenset(
     {
@@ -150,4 +150,5 @@ def run(noun: str, options: Options) -> int:
         listing.show(listing.select(snapshot, made), made, missing, now)
         return Exit.PARTIAL if missing else Exit.DONE
 
-    return session.run(options, settings, work)
+    # rates need a second sample, and some of them the lanes that a single look does without
+    return session.run(options, settings, work, () if listing.needs_rates else groups)

@@ -43,14 +43,19 @@ def sampled_every(settings: FleetSettings, seconds: float = _RATE_INTERVAL) -> F
     return msgspec.structs.replace(settings, hosts=hosts)
 
 
-def run(options: Options, settings: FleetSettings, work: Work) -> int:
-    """The exit code of `work`, which is given a started engine; of an interruption, if one comes first."""
+def run(options: Options, settings: FleetSettings, work: Work, groups: Collection[str] = ()) -> int:
+    """The exit code of `work`, which is given a started engine; of an interruption, if one comes first.
+
+    `groups`: the engine reads only these, for work that asks once and ends.
+    """
     if settings.demo:
         diagnostics.note("demo fleet: all figures are simulated")
-    return asyncio.run(_supervised(options, settings, work))
+    return asyncio.run(_supervised(options, settings, work, groups))
 
 
-async def _supervised(options: Options, settings: FleetSettings, work: Work) -> int:
+async def _supervised(
+    options: Options, settings: FleetSettings, work: Work, groups: Collection[str]
+) -> int:
     from virtfleet.engine import Engine
 
     task = asyncio.current_task()
@@ -64,7 +69,11 @@ async def _supervised(options: Options, settings: FleetSettings, work: Work) -> 
         task.cancel()
 
     loop = asyncio.get_running_loop()
-    for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
+    for number, code in (
+        (signal.SIGINT, Exit.INTERRUPTED),
+        (signal.SIGTERM, Exit.TERMINATED),
+        (signal.SIGHUP, Exit.HUNG_UP),
+    ):
         loop.add_signal_handler(number, interrupt, code)
     asker = None if options.no_input else Asker.on_terminal()
     engine = Engine(
@@ -72,6 +81,7 @@ async def _supervised(options: Options, settings: FleetSettings, work: Work) -> 
         read_only=options.read_only,
         interactive=asker is not None,
         keep_history=False,
+        groups=groups,
         zygote=options.zygote,
     )
     try:

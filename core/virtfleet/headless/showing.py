@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from virtfleet.errors import AmbiguousError, NotFoundError, VirtfleetError
-from virtfleet.headless import diagnostics, finding, formats, output, session, table
+from virtfleet.headless import diagnostics, finding, formats, output, session
+from virtfleet.headless.card import card
 from virtfleet.headless.diagnostics import Exit
 from virtfleet.headless.listing import GROUPS, emit, style_of
 from virtfleet.headless.options import Options
@@ -68,7 +69,7 @@ def _print(
     if options.output == "table":
         style = style_of(options)
         for index, row in enumerate(rows):
-            output.lines([*([""] if index else []), *table.card(row, noun.fields, style)])
+            output.lines([*([""] if index else []), *card(row, noun.fields, style)])
     else:
         items = [formats.item(row, noun.fields) for row in rows]
         emit(options, noun.name, items, missing, now, [field.name for field in noun.fields])

@@ -18,9 +18,9 @@ from virtfleet.query.field import Field
 from virtfleet.query.looks import Meaning
 from virtfleet.query.nouns import Noun
 
-_GAP = "  "
+GAP = "  "
 _LONGEST_NAME = 40
-_RESET = "\x1b[0m"
+RESET = "\x1b[0m"
 _COLOURS = {
     Meaning.GOOD: "\x1b[32m",
     Meaning.BUSY: "\x1b[36m",
@@ -29,7 +29,7 @@ _COLOURS = {
     Meaning.MUTED: "\x1b[2m",
 }
 _DIM = "\x1b[2m"
-_BOLD = "\x1b[1m"
+BOLD = "\x1b[1m"
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ def render(
     lines = []
     if style.header:
         head = _line([_padded(column, column.title) for column in columns])
-        lines.append(f"{_BOLD}{head}{_RESET}" if style.colour else head)
+        lines.append(f"{BOLD}{head}{RESET}" if style.colour else head)
     for index, row in enumerate(rows):
         cells = [_padded(column, column.cells[index]) for column in columns]
         if style.colour and not stale[index]:
             _paint_state(cells, columns, noun, row)
         line = _line(cells)
-        lines.append(f"{_DIM}{line}{_RESET}" if style.colour and stale[index] else line)
+        lines.append(f"{_DIM}{line}{RESET}" if style.colour and stale[index] else line)
     return lines
 
 
@@ -116,7 +116,7 @@ def _fitted(columns: list[_Column], style: Style) -> list[_Column]:
 
 
 def _total(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1)
+    return sum(column.width for column in columns) + len(GAP) * (len(columns) - 1)
 
 
 def _padded(column: _Column, text: str) -> str:
@@ -125,7 +125,7 @@ def _padded(column: _Column, text: str) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return _GAP.join(cells).rstrip()
+    return GAP.join(cells).rstrip()
 
 
 def _paint_state(cells: list[str], columns: Sequence[_Column], noun: Noun[Any], row: Any) -> None:
@@ -135,19 +135,4 @@ def _paint_state(cells: list[str], columns: Sequence[_Column], noun: Noun[Any], 
         return
     for index, column in enumerate(columns):
         if column.field is not None and column.field.name == "state":
-            cells[index] = f"{code}{cells[index]}{_RESET}"
-
-
-def card(row: Any, fields: Sequence[Field[Any]], style: Style) -> list[str]:
-    """One object: a line for each field that is known, name and value."""
-    known = [(field, text) for field in fields if (text := _known(field, row)) is not None]
-    width = max((len(field.name) for field, _ in known), default=0)
-    name = f"{_BOLD}{{:<{width}}}{_RESET}" if style.colour else f"{{:<{width}}}"
-    return [f"{name.format(field.name)}{_GAP}{text}" for field, text in known]
-
-
-def _known(field: Field[Any], row: Any) -> str | None:
-    value = field.get(row)
-    if value is None or value in ("", ()):
-        return None
-    return format_value(value, field.unit)
+            cells[index] = f"{code}{cells[index]}{RESET}"

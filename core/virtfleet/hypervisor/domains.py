@@ -6,7 +6,7 @@ Functions here run in a lane's thread. Domains vanish while we look at them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import libvirt
@@ -49,6 +49,8 @@ class DomainReader:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._checked = False
+        self.domains: dict[str, libvirt.virDomain] = {}
+        """The domains of the last reading by UUID: asking them saves looking them up."""
         self._forms: list[Callable[[libvirt.virConnect, int], Records]] = [
             lambda conn, groups: self._bulk(conn, groups, _NOWAIT),
             lambda conn, groups: self._bulk(conn, groups, 0),
@@ -77,15 +79,21 @@ class DomainReader:
 
     def _bulk(self, conn: libvirt.virConnect, groups: int, flags: int) -> Records:
         self._meter.calls += 1
-        return [(domain.UUIDString(), record) for domain, record in conn.getAllDomainStats(groups, flags)]
+        found = [
+            (domain.UUIDString(), domain, record) for domain, record in conn.getAllDomainStats(groups, flags)
+        ]
+        self.domains = {uuid: domain for uuid, domain, _ in found}
+        return [(uuid, record) for uuid, _, record in found]
 
     def _one_by_one(self, conn: libvirt.virConnect, groups: int) -> Records:
         self._meter.calls += 1
         found: Records = []
         domain: Any  # libvirt-python's own annotations are wrong for what its calls return
+        self.domains = {}
         for domain in conn.listAllDomains():
             try:
                 found.append((domain.UUIDString(), self._record(domain)))
+                self.domains[domain.UUIDString()] = domain
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                     raise
@@ -129,21 +137,26 @@ class DomainReader:
         record["net.count"] = len(nics)
 
 
-def describe(conn: libvirt.virConnect, uuids: Sequence[str], meter: Meter) -> tuple[list[VmInfo], list[str]]:
-    """Descriptions of these domains, and the UUIDs of those that are gone by now."""
+def describe(
+    conn: libvirt.virConnect, uuids: Sequence[str], known: Mapping[str, libvirt.virDomain], meter: Meter
+) -> tuple[list[VmInfo], list[str]]:
+    """Descriptions of these domains, and the UUIDs of those that are gone by now.
+
+    Costs one call per domain and a few for all of them together.
+    """
+    marks = _Marks(conn, meter) if len(uuids) > 2 else _NO_MARKS
     found: list[VmInfo] = []
     gone: list[str] = []
     for uuid in uuids:
         try:
-            meter.calls += 2
-            domain = conn.lookupByUUIDString(uuid)
-            xml = domain.XMLDesc()
+            meter.calls += 1
+            domain = known[uuid] if uuid in known else conn.lookupByUUIDString(uuid)
             info = vm_info(
-                xml,
-                persistent=bool(_or(domain.isPersistent, 1, meter)),
-                autostart=bool(_or(domain.autostart, 0, meter)),
+                domain.XMLDesc(),
+                persistent=_marked(marks.persistent, uuid, domain.isPersistent, meter),
+                autostart=_marked(marks.autostart, uuid, domain.autostart, meter),
                 snapshots=None,
-                managed_save=bool(_or(domain.hasManagedSaveImage, 0, meter)),
+                managed_save=_marked(marks.saved, uuid, domain.hasManagedSaveImage, meter),
             )
             found.append(info)
         except libvirt.libvirtError as error:
@@ -151,6 +164,31 @@ def describe(conn: libvirt.virConnect, uuids: Sequence[str], meter: Meter) -> tu
                 raise
             gone.append(uuid)
     return found, gone
+
+
+class _Marks:
+    """Which domains are persistent, start by themselves, have a saved state: a bulk list each.
+
+    None: not asked, or this driver can't say.
+    """
+
+    def __init__(self, conn: libvirt.virConnect | None, meter: Meter) -> None:
+        self.persistent = self._uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT, meter)
+        self.autostart = self._uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART, meter)
+        self.saved = self._uuids(conn, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, meter)
+
+    @staticmethod
+    def _uuids(conn: libvirt.virConnect | None, flag: int, meter: Meter) -> frozenset[str] | None:
+        found = flagged(conn, flag, meter) if conn is not None else None
+        return None if found is None else frozenset(domain.UUIDString() for domain in found)
+
+
+_NO_MARKS = _Marks(None, Meter())
+
+
+def _marked(marks: frozenset[str] | None, uuid: str, ask: Callable[[], Any], meter: Meter) -> bool:
+    """By the bulk list where there is one, else by asking the domain; no where the driver can't say."""
+    return uuid in marks if marks is not None else bool(_or(ask, 0, meter))
 
 
 def flagged(conn: libvirt.virConnect, flag: int, meter: Meter) -> list[libvirt.virDomain] | None:

@@ -41,7 +41,11 @@ class Lanes:
     long      what an operator asks for
     """
 
-    def __init__(self, reach: Reach, on_stuck: Callable[[], None], patience: Callable[[], bool]) -> None:
+    def __init__(
+        self, reach: Reach, on_stuck: Callable[[], None], patience: Callable[[], bool], *, few: bool = False
+    ) -> None:
+        """`few`: only what a short command needs, one lane to read on and one to ask around with."""
+
         def lane(name: str) -> Lane:
             opener, door = reach.opener(name)
             return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
@@ -49,8 +53,9 @@ class Lanes:
         self.monitor = lane("monitor")
         if reach.one_connection:
             self.detail = self.storage = self.long = self.monitor
-        else:
-            self.detail, self.storage, self.long = lane("detail"), lane("storage"), lane("long")
+            return
+        self.long = lane("long")
+        self.detail, self.storage = (self.monitor, self.monitor) if few else (lane("detail"), lane("storage"))
 
     async def close(self) -> None:
         for lane in {self.monitor, self.detail, self.storage, self.long}:
@@ -148,7 +153,8 @@ class Session:
     async def _serve(self, reach: Reach, lost: asyncio.Future[None]) -> None:
         """Watches the host until libvirtd or the connection is gone."""
         meter = Meter()
-        lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking)
+        groups = set(self._settings.groups)
+        lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking, few=bool(groups))
         self.lanes, self.reach = lanes, reach
         vitals = Vitals(reach, lanes.long, self._tell, lambda: self.asker.asking)
         host = HostWatch(self._settings, lanes, reach, meter, self._port)
@@ -162,11 +168,17 @@ class Session:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage)
 
-        vms.listen(heard)
-        tasks = [
-            asyncio.ensure_future(each)
-            for each in (vms.run(), vms.run_detail(), host.run(), networks.run(), storage.run())
-        ]
+        loops = [vms.run()]
+        if not groups:
+            vms.listen(heard)
+            loops.append(vms.run_detail())
+        if not groups or "facts" in groups:
+            loops.append(host.run())
+        if not groups or "networks" in groups:
+            loops.append(networks.run())
+        if not groups or groups & {"pools", "volumes"}:
+            loops.append(storage.run())
+        tasks = [asyncio.ensure_future(each) for each in loops]
         tasks.append(asyncio.ensure_future(_guard(lost)))
         tasks.append(asyncio.ensure_future(self._asked_to_reconnect()))
         try:

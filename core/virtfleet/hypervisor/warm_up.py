@@ -27,7 +27,8 @@ _IMPORTED = (encodings.idna, stringprep, getpass, simulation, simulated_demo)
 _DOMAIN = """<domain type='kvm'><name>x</name><uuid>00000000-0000-0000-0000-000000000000</uuid>
 <memory unit='KiB'>1</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os>
 <devices><disk type='file' device='disk'><source file='/x'/><target dev='vda' bus='virtio'/></disk>
-<interface type='network'><mac address='52:54:00:00:00:00'/><source network='default'/></interface></devices></domain>"""
+<interface type='network'><mac address='52:54:00:00:00:00'/><source network='default'/></interface>
+</devices></domain>"""
 
 
 def warm_up() -> None:

@@ -154,7 +154,8 @@ class VmWatch:
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
             found, vanished = await self._vitals.call(
-                self._lanes.monitor, partial(domains.describe, uuids=part, meter=self._meter)
+                self._lanes.monitor,
+                partial(domains.describe, uuids=part, known=self._reader.domains, meter=self._meter),
             )
             catalogue.described(found)
             catalogue.forget(vanished)

@@ -56,6 +56,9 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     runtime_dir: str = ""
     """0700 folder for sockets."""
     read_only: bool = False
+    groups: tuple[str, ...] = ()
+    """Only these groups of values are read (facts, pools, volumes, networks; VMs always), once and on one
+    lane: for a command that asks and leaves. Empty: everything is watched."""
     simulate: int | None = None
     """Seed of the simulation layer over the test driver; None: real figures."""
 

@@ -22,13 +22,10 @@ from typing import Any, NoReturn
 def main(fd: int) -> NoReturn:
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
-    # paramiko imports invoke for `Match exec` alone, which is never run here; it would take a tenth of the memory
+    # paramiko imports invoke for `Match exec` alone, which is never run here: a tenth of the memory saved
     sys.modules["invoke"] = None  # type: ignore[assignment]
     try:
         from virtfleet.hypervisor import worker
-        from virtfleet.hypervisor.warm_up import warm_up
-
-        warm_up()
     except Exception as error:  # whatever it is, the engine must hear of it
         control.send(f"failed {type(error).__name__}: {error}"[:4000].encode())
         os._exit(1)
@@ -40,6 +37,7 @@ def main(fd: int) -> NoReturn:
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    is_warm = False
     sources: list[Any] = [control, wake_read]
     while True:
         readable, _, _ = select.select(sources, [], [])
@@ -50,7 +48,10 @@ def main(fd: int) -> NoReturn:
             received = _receive(control)
             if received is None:
                 os._exit(0)
-            token, end = received
+            token, warm, end = received
+            if warm and not is_warm:
+                is_warm = True
+                _warm_up()
             pid = os.fork()
             if pid == 0:
                 _become_worker(worker.main, control, end, (wake_read, wake_write))
@@ -76,7 +77,7 @@ def _become_worker(
         os._exit(status)
 
 
-def _receive(control: socket.socket) -> tuple[int, socket.socket] | None:
+def _receive(control: socket.socket) -> tuple[int, bool, socket.socket] | None:
     fds = array.array("i")
     space = socket.CMSG_SPACE(fds.itemsize)
     try:
@@ -88,7 +89,16 @@ def _receive(control: socket.socket) -> tuple[int, socket.socket] | None:
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(payload[: fds.itemsize])
-    return int(data.split()[1]), socket.socket(fileno=fds[0])
+    _, token, warm = data.split()
+    return int(token), warm == b"1", socket.socket(fileno=fds[0])
+
+
+def _warm_up() -> None:
+    from virtfleet.hypervisor.warm_up import warm_up
+
+    warm_up()
+    gc.collect()
+    gc.freeze()
 
 
 def _report_exits(control: socket.socket) -> None:

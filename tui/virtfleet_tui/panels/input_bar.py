@@ -206,9 +206,15 @@ class InputBar(Vertical):
             self.line.cursor_position = len(self.line.value)
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
-        # A click elsewhere: what was typed so far stays, as with enter.
-        if self.is_open and self.screen.is_current:
+        # A click elsewhere: what was typed so far stays, as with enter; what is wrong goes, as with escape.
+        if not (self.is_open and self.screen.is_current):
+            return
+        if self.error is None:
             self.post_message(self.Entered(self.purpose, self.line.value))
+        else:
+            purpose, before = self.purpose, self._before
+            self.close()
+            self.post_message(self.Cancelled(purpose, before))
 
 
 def _common(offers: Sequence[str]) -> str:

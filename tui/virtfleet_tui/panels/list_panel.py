@@ -208,7 +208,7 @@ class ListPanel(Frame):
 
     @on(Grid.Counted)
     def _counted(self) -> None:
-        if not self._visited:
+        if not self._visited and self.grid.body_height:
             # Rows arrive host by host: until somebody has been here, the cursor waits on the first.
             self.grid.action_cursor_home()
         self._retitle()

@@ -1,0 +1,197 @@
+"""`make screenshots`: the pictures under screenshots/, of the demo fleet and of a lab with faults in it.
+
+Every picture is the real console over the real engine. Those of the lab need
+root; without it they are left as they are and a note says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from lab.errors import LabError
+from lab.fleet import Lab, Plan
+from tui.console import Hands, console
+from tui.picture import save_png
+from virtfleet.config.demo import demo_fleet
+from virtfleet.config.load import load
+from virtfleet.config.settings import FleetSettings
+from virtfleet.engine import Engine
+from virtfleet.model import HostState
+from virtfleet_tui.screens.detail import Detail
+
+FOLDER = Path(__file__).resolve().parents[2] / "screenshots"
+SMALL, MIDDLE, LARGE = (80, 24), (120, 36), (200, 60)
+_GROUPS = ("stats", "facts", "pools", "volumes", "networks")
+_HISTORY = 75.0
+"""Seconds of figures that the plots are to show."""
+_PATIENCE = 60.0
+"""Seconds until something that has to happen has not happened."""
+
+Pose = Callable[[Hands], Awaitable[None]]
+"""What an operator does before the picture is taken."""
+
+
+class LastingEngine(Engine):
+    """An engine that several consoles show, one after another: they neither start nor stop it."""
+
+    async def start(self) -> None:
+        """The consoles' start: it runs already."""
+
+    async def stop(self) -> None:
+        """The consoles' stop: it goes on."""
+
+
+@asynccontextmanager
+async def running(settings: FleetSettings) -> AsyncIterator[LastingEngine]:
+    engine = LastingEngine(settings)
+    await Engine.start(engine)
+    try:
+        await engine.settled(_GROUPS, timeout=_PATIENCE)
+        yield engine
+    finally:
+        await Engine.stop(engine)
+
+
+async def take(
+    engine: Engine, name: str, pose: Pose | None = None, *, size: tuple[int, int] = MIDDLE, theme: str = "dark"
+) -> None:
+    """One picture, `name`.png, of a console with nobody's taste but its own."""
+    with tempfile.TemporaryDirectory(prefix="virtfleet-pictures-") as folder:
+        async with console(engine, Path(folder), size, theme=theme) as hands:
+            await hands.settle()
+            if pose is not None:
+                await pose(hands)
+            # The status line counts once a second, the strip waits until the cursor rests.
+            await hands.pilot.pause(1.2)
+            await hands.settle()
+            path = save_png(hands.app, FOLDER / f"{name}.png")
+    print(f"{path.relative_to(FOLDER.parent)}  {size[0]}x{size[1]}  {path.stat().st_size / 1024:.0f} KiB")
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """TimeoutError, saying `what`, if it does not come true."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while not condition():  # noqa: ASYNC110 - nothing tells of it: the condition is over a snapshot
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise TimeoutError(f"never: {what}") from None
+
+
+# ---- the demo fleet
+
+
+def _pressing(*keys: str) -> Pose:
+    async def pose(hands: Hands) -> None:
+        await hands.press(*keys)
+
+    return pose
+
+
+async def _page_of_a_busy_vm(hands: Hands) -> None:
+    await hands.press("2")
+    hands.overview.panel_of("vms").grid.sort_by("-cpu_pct")
+    await hands.press("g", "enter")
+
+
+async def _page_of_a_host(hands: Hands) -> None:
+    hands.overview.panel_of("hosts").grid.select("hv01")
+    await hands.press("enter")
+
+
+async def _filtering(hands: Hands) -> None:
+    await hands.press("2", "z", "/", *"state=running cpu>20 !project=ci")
+
+
+async def _xml_of_a_vm(hands: Hands) -> None:
+    await hands.press("2", "j", "y")
+    await hands.until("<domain")
+
+
+async def demo() -> None:
+    async with running(demo_fleet()) as engine:
+        await asyncio.sleep(_HISTORY)
+        for size in (SMALL, MIDDLE, LARGE):
+            await take(engine, f"overview-{size[0]}x{size[1]}", size=size)
+        await take(engine, "overview-light", theme="light")
+        await take(engine, "vm", _page_of_a_busy_vm)
+        await take(engine, "host", _page_of_a_host)
+        await take(engine, "help", _pressing("question_mark"))
+        await take(engine, "filter", _filtering)
+        await take(engine, "xml", _xml_of_a_vm)
+
+
+# ---- the lab
+
+
+async def _page_of_the_hung_host(hands: Hands) -> None:
+    hands.overview.panel_of("hosts").grid.select("hv2")
+    await hands.press("enter")
+    assert hands.shows(Detail)
+
+
+async def faults(lab: Lab) -> None:
+    """A host that hangs, a VM whose monitor does, and a host whose key nobody knows."""
+    settings = load(lab.fleet_file)
+    async with running(settings) as engine:
+        await asyncio.sleep(_HISTORY / 2)
+        vm = "hv1-vm1"
+        await asyncio.to_thread(lab.host("hv1").freeze_vm, vm)
+        await until(
+            lambda: any(each.name == vm and each.stats.monitor_stuck for each in engine.snapshot.hosts["hv1"].vms),
+            "the monitor is stuck",
+        )
+
+        async def select(hands: Hands) -> None:
+            row = next(each for each in engine.snapshot.hosts["hv1"].vms if each.name == vm)
+            await hands.press("2")
+            hands.overview.panel_of("vms").grid.select(("hv1", row.uuid))
+
+        await take(engine, "vm-monitor-stuck", select)
+        await asyncio.to_thread(lab.host("hv1").thaw_vm, vm)
+        await asyncio.to_thread(lab.host("hv2").freeze_libvirtd)
+        await until(lambda: engine.snapshot.hosts["hv2"].state is HostState.HUNG, "hv2 hangs")
+        await asyncio.sleep(10.0)  # until its rows are visibly old
+        await take(engine, "host-hung-overview")
+        await take(engine, "host-hung", _page_of_the_hung_host)
+        await asyncio.to_thread(lab.host("hv2").thaw_libvirtd)
+    await _unknown_key(settings)
+
+
+async def _unknown_key(settings: FleetSettings) -> None:
+    with tempfile.TemporaryDirectory(prefix="virtfleet-pictures-") as folder:
+        strange = settings.hosts["hv3"]
+        ssh = msgspec.structs.replace(strange.ssh, known_hosts=(str(Path(folder) / "known_hosts"),))
+        hosts = {**settings.hosts, "hv3": msgspec.structs.replace(strange, ssh=ssh)}
+        engine = LastingEngine(msgspec.structs.replace(settings, hosts=hosts))
+        await Engine.start(engine)
+        try:
+            await until(lambda: bool(engine.prompts.pending), "a question about the key of hv3")
+            await engine.settled(_GROUPS, timeout=_PATIENCE, hosts=[name for name in hosts if name != "hv3"])
+            await take(engine, "host-key-prompt")
+        finally:
+            await Engine.stop(engine)
+
+
+def main() -> int:
+    FOLDER.mkdir(exist_ok=True)
+    asyncio.run(demo())
+    try:
+        lab = Lab.start(Plan())
+    except LabError as reason:
+        print(f"no pictures of faults: {reason}", file=sys.stderr)
+        return 0
+    with lab:
+        asyncio.run(faults(lab))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
