@@ -6,6 +6,8 @@ ARGS ?=
 N ?= 3
 
 BIN := .venv/bin
+# Tests of one file stay together on one core; those of the lab share it and run one after another.
+PARALLEL := -n auto --maxprocesses=4 --dist loadfile
 # The code runs from the work tree; tests/ is where the lab lives.
 LAB := PYTHONPATH=tests $(BIN)/python -m lab
 
@@ -37,6 +39,7 @@ setup: .venv/.run
 	@echo '== Python packages into .venv, for virtfleet itself' >&2
 	@$(BIN)/python -c 'import pip' 2>/dev/null || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@$(BIN)/python -m compileall -q core tui || true
 	@touch $@
 
 .venv/.dev: .venv/.run
@@ -69,10 +72,13 @@ test: .venv/.dev
 	@if [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ]; then \
 	    .ci/packages lab || [ "$$CI" != true ]; \
 	fi
-	@$(BIN)/pytest -m 'not bench'
+	@failed=0; \
+	$(BIN)/pytest $(PARALLEL) -m 'not lab and not bench' || failed=1; \
+	$(BIN)/pytest -m 'lab and not bench' || failed=1; \
+	exit $$failed
 
 check: .venv/.dev
-	@$(BIN)/pytest -m 'not lab and not bench'
+	@$(BIN)/pytest $(PARALLEL) -m 'not lab and not bench'
 
 # Every linter has its say before the first failure counts.
 lint: .venv/.dev

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import resource
 import shutil
 import tempfile
 import time
@@ -33,6 +35,11 @@ from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
 
 if TYPE_CHECKING:
     from virtfleet.fleet.history import History
+
+log = logging.getLogger(__name__)
+
+_DESCRIPTORS = 65_536
+"""Open files that a fleet of any size needs; the usual soft limit of 1,024 is for select()'s sake."""
 
 _FINAL = frozenset({HostState.REFUSED, HostState.UNREACHABLE, HostState.HUNG, HostState.DISABLED})
 """States in which waiting longer for a first sample is of no use."""
@@ -76,6 +83,7 @@ class Engine:
 
     async def start(self) -> None:
         """Begins to connect; returns at once."""
+        _raise_descriptor_limit()
         hosts = [
             (
                 _worker_settings(host, self._runtime, self.read_only, self._groups),
@@ -197,7 +205,10 @@ class Engine:
         self._snapshot = self._snapshot.with_host(view)
         delta = Delta(self._snapshot.generation, view.name, groups)
         for callback in tuple(self._subscribers):
-            callback(delta)
+            try:
+                callback(delta)
+            except Exception:  # a face's mistake must not cost the host its worker
+                log.exception("a subscriber of deltas failed")
         for waiter in self._waiters:
             waiter.set()
 
@@ -233,9 +244,26 @@ class Engine:
         return History()
 
 
+def _raise_descriptor_limit() -> None:
+    """A socket per worker, and what the faces open: as many as the system allows, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _runtime_folder() -> str:
-    """A private folder of this engine for the sockets of its workers; paths of sockets must be short."""
-    return tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folders.runtime_dir())
+    """A private folder of this engine for the sockets of its workers; paths of sockets must be short.
+
+    Folders of engines that were killed are removed on the way.
+    """
+    runtime = folders.runtime_dir()
+    for left in runtime.glob("[0-9]*-*"):
+        pid = left.name.partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runtime)
 
 
 def _first_view(host: HostSettings, now: float) -> HostView:

@@ -1,19 +1,19 @@
 """The console on 500 simulated hosts with 10,000 VMs, as an operator has it: in a terminal, on this machine.
 
 How long until all rows are there; what the process of console and engine costs in the steady state; what a
-worker costs; how long from a key to its paint, also while three hosts hang. Hosts hang by their workers: these
-are stopped, as are those that the console starts in their place.
+worker costs; how long from a key to its paint, also while three hosts hang. Hosts hang by their workers:
+these are stopped, as are those that the console starts in their place.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,15 @@ def _one_console(folders: Home, hosts: int, vms: int, seconds: float) -> list[Fi
         steady = _steady(terminal, status, seconds)
         say(str(steady))
         workers = processes.workers(terminal.process.pid)
-        each = processes.pss_of(workers)
+        each = [memory["Pss"] for memory in processes.memories(workers)]
         watched = Watched(terminal)
         calm = watched.keys()
         with Hang(terminal.process.pid, workers[:: max(1, len(workers) // HANGING)][:HANGING]) as hang:
             terminal.drain(10.0)
             hanging = watched.keys(hang)
             tell(terminal, status)
-            say(
-                f"while {HANGING} hosts hang: {_read(status)[-1]['states']}, {hang.stopped} workers were stopped"
-            )
+            states = _read(status)[-1]["states"]
+            say(f"while {HANGING} hosts hang: {states}, {hang.stopped} workers were stopped")
         say(f"leaving took {terminal.quit():.1f} s")
     changes = f"{vms:,} rows, {round(steady.samples_per_s * vms / hosts, -2):,.0f} changes a second"
     return [
@@ -81,7 +80,7 @@ def _one_console(folders: Home, hosts: int, vms: int, seconds: float) -> list[Fi
         Figure(
             "the same, steady, 2 s refresh: engine and console process",
             "≤ 20 % of a core, ≤ 200 MB",
-            f"{steady.share:.1f} % of a core, {steady.memory['Rss']:.0f} MB (PSS {steady.memory['Pss']:.0f} MB)",
+            f"{steady.share:.1f} % of a core, {steady.rss:.0f} MB (PSS {steady.pss:.0f} MB)",
         ),
         Figure(
             f"memory of one worker (PSS), {len(each)} simulated",
@@ -101,7 +100,8 @@ class Steady:
     share: float
     """Percent of a core of the console process."""
     workers_share: float
-    memory: dict[str, float]
+    rss: float
+    pss: float
     samples_per_s: float
     ages: list[float]
     states: dict[str, int]
@@ -109,8 +109,8 @@ class Steady:
     def __str__(self) -> str:
         p50, p95, worst = np.percentile(self.ages, [50, 95, 100])
         return (
-            f"steady: {self.samples_per_s:.0f} changes of hosts/s; ages of samples p50 {p50:.1f}, p95 {p95:.1f},"
-            f" worst {worst:.1f} s; {self.states}; all workers {self.workers_share:.0f} % of a core"
+            f"steady: {self.samples_per_s:.0f} changes of hosts/s; ages of samples p50 {p50:.1f},"
+            f" p95 {p95:.1f}, worst {worst:.1f} s; {self.states}; all workers {self.workers_share:.0f} % of a core"
         )
 
 
@@ -139,10 +139,12 @@ def _steady(terminal: Terminal, status: Path, seconds: float) -> Steady:
     working = sum(map(processes.cpu_s, workers)) - working
     tell(terminal, status)
     first, last = _read(status)[-2:]
+    memory = processes.memory(pid)
     return Steady(
         share=100 * used / took,
         workers_share=100 * working / took,
-        memory=processes.memory(pid),
+        rss=memory["Rss"],
+        pss=memory["Pss"],
         samples_per_s=(last["generation"] - first["generation"]) / (last["now"] - first["now"]),
         ages=last["ages"],
         states=last["states"],
@@ -215,10 +217,8 @@ class Hang:
 
     @staticmethod
     def _signal(pid: int, number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            pass
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What every bench has in common: its options, what it hands back, and the one table that is made of it.
 
-A bench is a script with a function that measures and gives back figures. It prints them itself when it is run
-alone; `python -m bench` runs all and prints one table. Nothing here judges: a figure stands beside what was to
-be reached, with the load of the machine, and a person compares.
+A bench is a script with a function that measures and gives back figures. It prints them itself when it is
+run alone; `python -m bench` runs all and prints one table. Nothing here judges: a figure stands beside what
+was to be reached, with the load of the machine, and a person compares.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def machine() -> str:
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     python = ".".join(map(str, sys.version_info[:3]))
-    return f"{cores()} × {model or platform.machine()}, {memory:.0f} GiB, Linux {platform.release()}, Python {python}"
+    cpu = f"{cores()} × {model or platform.machine()}"
+    return f"{cpu}, {memory:.0f} GiB, Linux {platform.release()}, Python {python}"
 
 
 def cores() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def cpu_s(pid: int) -> float:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """MB by the names of smaps_rollup (Rss, Pss, ...); OSError if it is gone.
+    """MB by the names of smaps_rollup (Rss, Pss, ...) and Private in all; OSError if it is gone.
 
     Pss counts a page that is shared by n processes as 1/n of it.
     """
@@ -26,17 +27,16 @@ def memory(pid: int) -> dict[str, float]:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, value = line.split(":", 1)
         found[name] = int(value.split()[0]) * 1024 / 1e6
+    found["Private"] = found["Private_Clean"] + found["Private_Dirty"]
     return found
 
 
-def pss_of(pids: list[int]) -> list[float]:
-    """MB of those that are still there."""
+def memories(pids: list[int]) -> list[dict[str, float]]:
+    """Of those that are still there."""
     found = []
     for pid in pids:
-        try:
-            found.append(memory(pid)["Pss"])
-        except (OSError, KeyError):
-            continue
+        with contextlib.suppress(OSError, KeyError):
+            found.append(memory(pid))
     return found
 
 

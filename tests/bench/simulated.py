@@ -1,8 +1,8 @@
 """The console on a simulated fleet of any size: `simulated.py HOSTS VMS STATUS`, for bench_fleet.py.
 
 The same steps as `virtfleet --demo` (virtfleet_tui/__main__.py, launch.py), which has a fleet of one size.
-On SIGUSR1 it appends a line of JSON to the file STATUS: how many changes there were, in which states the hosts
-are, and how old their samples.
+On SIGUSR1 it appends a line of JSON to the file STATUS: how many changes there were, in which states the
+hosts are, and how old their samples.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -167,3 +168,47 @@ async def test_few_calls_however_many_vms(lab: Lab) -> None:
         for name in ("hv1", "hv2", "hv3"):
             calls_per_refresh = watched.host(name).calls_per_s * 0.5
             assert 0 < calls_per_refresh <= 3, f"{name}: {calls_per_refresh:.2f}"
+
+
+async def test_a_door_leads_another_client_to_the_host(lab: Lab, hosts: dict[str, LabHost]) -> None:
+    """A client of its own speaks libvirt over the worker's one SSH connection."""
+    import libvirt
+
+    async with watching(lab) as watched:
+        before = set(hosts["hv2"].pids("sshd"))
+        path = await watched.engine.request("hv2", "host.door", {"number": 1})
+
+        def ask() -> tuple[str, int]:
+            assert Path(path).parent.stat().st_mode & 0o077 == 0, "nobody else gets in"
+            conn = libvirt.open(f"qemu+unix:///system?socket={path}")
+            try:
+                return conn.getHostname(), len(conn.listAllDomains())
+            finally:
+                conn.close()
+
+        assert await asyncio.to_thread(ask) == ("hv2", len(watched.host("hv2").vms))
+        assert set(hosts["hv2"].pids("sshd")) == before, "no second login"
+
+
+async def test_thousands_of_volumes_stall_nothing(lab: Lab, hosts: dict[str, LabHost]) -> None:
+    host = hosts["hv1"]
+    target = "/srv/local"
+    host.exec(["sh", "-c", f"cd {target} && seq -f many-%g.img 3000 | xargs touch"])
+    try:
+        await asyncio.to_thread(host.virsh, "pool-refresh local", timeout=120)
+        async with watching(lab, interval=1.0) as watched:
+            worst = 0.0
+
+            def listed() -> int:
+                return sum(volume.name.startswith("many-") for volume in watched.host("hv1").volumes)
+
+            deadline = time.monotonic() + 90
+            while listed() < 3000:
+                assert time.monotonic() < deadline, listed()
+                await asyncio.sleep(0.05)
+                worst = max(worst, watched.host("hv1").age(time.monotonic()) or 0.0)
+            print(f"oldest sample meanwhile: {worst:.1f} s")
+            assert not watched.host("hv1").is_stale(time.monotonic())
+    finally:
+        host.exec(["sh", "-c", f"cd {target} && seq -f many-%g.img 3000 | xargs rm -f"])
+        await asyncio.to_thread(host.virsh, "pool-refresh local", timeout=120)

@@ -62,7 +62,7 @@ class Link(asyncio.Protocol):
         except TimeoutError:
             raise DeadlineError(f"no answer to {op} within {timeout:g} s") from None
         finally:
-            if self._requests.pop(number, None) is not None and not future.done():
+            if self._requests.pop(number, None) is not None:  # no answer came, and none is waited for
                 self.send(wire.CancelRequest(number))
 
     def ping(self, now: float) -> None:
@@ -84,10 +84,12 @@ class Link(asyncio.Protocol):
         self.heard = time.monotonic()
         self.pinged = None
         try:
-            for body in self._frames.feed(data):
-                self._take(wire.decode_from_worker(body))
+            messages = [wire.decode_from_worker(body) for body in self._frames.feed(data)]
         except (ValueError, msgspec.DecodeError) as error:
             self._lose(f"its worker sent nonsense: {error}")
+            return
+        for message in messages:
+            self._take(message)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lose("its worker ended")

@@ -54,6 +54,7 @@ class Catalogue:
 
     def forget(self, uuids: Iterable[str]) -> None:
         for uuid in uuids:
+            self.forget_agent(uuid)
             self._described.pop(uuid, None)
             self._told.pop(uuid, None)
             self._snapshots.pop(uuid, None)
@@ -64,6 +65,19 @@ class Catalogue:
             self._addresses[source].update(found)
         else:
             self._addresses[source] = dict(found)
+
+    def agent(self, uuid: str, found: Addresses) -> None:
+        """What the agent of this VM says now. A guest is believed about its own NICs alone."""
+        self.forget_agent(uuid)
+        info = self._described.get(uuid)
+        own = {nic.mac.lower() for nic in info.nics} if info else set()
+        self._addresses["agent"].update({mac: found[mac] for mac in own & found.keys()})
+
+    def forget_agent(self, uuid: str) -> None:
+        """The agent of this VM is not there any more, or does not answer."""
+        info = self._described.get(uuid)
+        for nic in info.nics if info else ():
+            self._addresses["agent"].pop(nic.mac.lower(), None)
 
     def autostart(self, uuids: Iterable[str]) -> None:
         self._autostart = frozenset(uuids)

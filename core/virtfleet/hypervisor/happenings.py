@@ -12,6 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import libvirt
@@ -115,19 +116,27 @@ def start_event_loop() -> None:
     _thread.start()
 
 
-def register(conn: libvirt.virConnect, tell: Callable[[Raw], None]) -> bool:
-    """Subscribes to what this driver has; `tell` is called in libvirt's thread. False: no domain events.
+class Registration:
+    """Subscribes to what this driver has; `tell` is called in libvirt's thread.
 
-    Registrations die with the connection.
+    Every registration holds the connection: without `undo`, closing it frees
+    neither its memory nor its descriptors, and its events go on.
     """
-    return _Registration(tell).on(conn)
 
-
-class _Registration:
-    def __init__(self, tell: Callable[[Raw], None]) -> None:
+    def __init__(self, conn: libvirt.virConnect, tell: Callable[[Raw], None]) -> None:
         self._tell = tell
+        self._undo: list[Callable[[], object]] = []
+        self.supported = self._register(conn)
+        """Whether this driver has domain events."""
 
-    def on(self, conn: libvirt.virConnect) -> bool:
+    def undo(self) -> None:
+        """Before the connection is closed, whether or not it still lives; in a thread that may block."""
+        for each in self._undo:
+            with contextlib.suppress(libvirt.libvirtError):
+                each()
+        self._undo.clear()
+
+    def _register(self, conn: libvirt.virConnect) -> bool:
         domains: list[tuple[int, Callable[..., None]]] = [
             (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda c, d, _: self._vm(d, "rebooted")),
@@ -154,16 +163,20 @@ class _Registration:
         supported = False
         for event, callback in domains:
             with contextlib.suppress(libvirt.libvirtError):
-                conn.domainEventRegisterAny(None, event, callback, None)
+                number = conn.domainEventRegisterAny(None, event, callback, None)
+                self._undo.append(partial(conn.domainEventDeregisterAny, number))
                 supported = True
         with contextlib.suppress(libvirt.libvirtError):
-            conn.networkEventRegisterAny(None, libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE, self._network, None)
-        with contextlib.suppress(libvirt.libvirtError):
-            conn.storagePoolEventRegisterAny(
-                None, libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE, self._pool, None
-            )
-            refreshed = libvirt.VIR_STORAGE_POOL_EVENT_ID_REFRESH
-            conn.storagePoolEventRegisterAny(None, refreshed, self._refreshed, None)
+            lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
+            number = conn.networkEventRegisterAny(None, lifecycle, self._network, None)
+            self._undo.append(partial(conn.networkEventDeregisterAny, number))
+        for event, callback in (
+            (libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE, self._pool),
+            (libvirt.VIR_STORAGE_POOL_EVENT_ID_REFRESH, self._refreshed),
+        ):
+            with contextlib.suppress(libvirt.libvirtError):
+                number = conn.storagePoolEventRegisterAny(None, event, callback, None)
+                self._undo.append(partial(conn.storagePoolEventDeregisterAny, number))
         return supported
 
     def _vm(self, domain: Any, what: str, detail: str = "", level: str = "info") -> None:

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import libvirt
 
-from virtfleet.errors import DeadlineError, VirtfleetError
+from virtfleet.errors import DeadlineError, HostError, UnreachableError, VirtfleetError
 from virtfleet.hypervisor.faults import translate
 
 T = TypeVar("T")
@@ -60,17 +60,23 @@ class Runner:
         )
         self._name = name
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def submit(self, job: Callable[[], T]) -> asyncio.Future[T]:
+        """The future is an UnreachableError after `close`: nobody would ever run the job."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(UnreachableError("the connection was closed"))
+            return future
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
-        future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((job, future))
         return future
 
     def close(self) -> None:
         """Ends the thread after the jobs it has; does not wait."""
+        self._closed = True
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -123,21 +129,37 @@ class Lane:
         self._runner = Runner(f"lane-{name}")
         self._turn = asyncio.Lock()
         self._connection: libvirt.virConnect | None = None
+        self._before_drop: Callable[[], None] | None = None
+        self._left: tuple[asyncio.Future[Any], float] | None = None
+        """A call that nobody waits for any more and that can't be freed, and when its time is up."""
         self.generation = 0
         """Grows with every new connection: libvirt objects of an older one are dead."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way, so that another one would have to wait."""
+        return self._turn.locked() or self._left is not None
 
     async def call(self, work: Callable[[libvirt.virConnect], T], deadline: float) -> T:
         """Runs `work(connection)` in the thread.
 
         The deadline counts from when the lane takes it up. Raises DeadlineError
         after freeing the lane, HostError for what libvirt reports.
+
+        Cancelled, it frees the lane too; a call that can't be freed is left to
+        its deadline, for a person who changed his mind is no reason to die.
         """
         async with self._turn:
+            await self._see_off()
+            until = time.monotonic() + deadline
             future = self._runner.submit(lambda: self._work(work))
             try:
                 await self._wait(future, deadline)
             except asyncio.CancelledError:
-                await self._free(future)
+                if self._door is None and not future.done():
+                    self._left = future, until
+                else:
+                    await self._free(future)
                 raise
             if not future.done():
                 await self._free(future)
@@ -152,10 +174,20 @@ class Lane:
             if future.done() or not (overslept or self._patience()):
                 return
 
+    async def _see_off(self) -> None:
+        """Waits for the call that was left behind, if there is one, as long as it had."""
+        if self._left is None:
+            return
+        future, until = self._left
+        await asyncio.wait({future}, timeout=max(0.0, until - time.monotonic()))
+        self._left = None
+        await self._free(future)
+
     async def _free(self, future: asyncio.Future[T]) -> None:
         """Closes the socket under a blocked call and waits for the call to come back."""
-        self.cut()
-        await asyncio.wait({future}, timeout=FREE_WITHIN)
+        if not future.done():
+            self.cut()
+            await asyncio.wait({future}, timeout=FREE_WITHIN)
         if not future.done():
             self._on_stuck()
         elif not future.cancelled():
@@ -166,9 +198,16 @@ class Lane:
         if self._door is not None:
             self._door.cut()
 
+    def before_drop(self, undo: Callable[[], None]) -> None:
+        """`undo` runs once before the present connection is closed. To be called in the lane's thread."""
+        self._before_drop = undo
+
     async def close(self) -> None:
         """Frees the thread and drops the connection without waiting for the other side."""
         self.cut()
+        if self._left is not None:
+            left, self._left = self._left[0], None
+            await self._free(left)
         self._runner.submit(self._drop)
         self._runner.close()
 
@@ -183,6 +222,8 @@ class Lane:
         except VirtfleetError:
             self._drop()
             raise
+        except UnicodeError as error:  # libvirt-python decodes whatever a host says
+            raise HostError("the host sent text that is not UTF-8") from error
 
     def _connected(self) -> libvirt.virConnect:
         if self._connection is None:
@@ -199,6 +240,9 @@ class Lane:
     def _drop(self) -> None:
         """Forgets the connection. In the lane's thread, since closing may ask the other side."""
         connection, self._connection = self._connection, None
+        undo, self._before_drop = self._before_drop, None
         if connection is not None:
+            if undo is not None:
+                undo()
             with contextlib.suppress(libvirt.libvirtError):
                 connection.close()

@@ -36,6 +36,11 @@ class Port:
     def congested(self) -> bool:
         return self._waiting and sum(len(frame) for _, frame in self._outbox) > _CONGESTED
 
+    async def uncongested(self) -> None:
+        """Returns when there is room again: what nobody reads must not pile up."""
+        if self.congested:
+            await self._drained.wait()
+
     async def drained(self) -> None:
         """Returns when everything was handed to the kernel."""
         await self._drained.wait()

@@ -91,7 +91,8 @@ class Session:
             try:
                 await self._connected()
             except VirtfleetError as error:
-                await self._pause(error)
+                if not self._retry.is_set():
+                    await self._pause(error)
 
     async def _pause(self, error: VirtfleetError, worst: float = _WORST_BACKOFF) -> None:
         """Says what is wrong, and waits until it is time to try again."""
@@ -103,7 +104,7 @@ class Session:
             self._backoff = _FIRST_BACKOFF
         self._tell(HostState.UNREACHABLE, error.message, error.cure or "trying again by itself")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._backoff * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+            async with asyncio.timeout(min(worst, self._backoff) * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 await self._retry.wait()
         self._backoff = min(worst, self._backoff * 2)
         self._tried = time.monotonic()
@@ -156,7 +157,7 @@ class Session:
         groups = set(self._settings.groups)
         lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking, few=bool(groups))
         self.lanes, self.reach = lanes, reach
-        vitals = Vitals(reach, lanes.long, self._tell, lambda: self.asker.asking)
+        vitals = Vitals(reach, (lanes.long, lanes.storage, lanes.detail), self._tell, lambda: self.asker.asking)
         host = HostWatch(self._settings, lanes, reach, meter, self._port)
         vms = VmWatch(self._settings, lanes, vitals, host, meter, self._port)
         networks = NetworkWatch(self._settings, lanes, vitals, vms, host, meter, self._port)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -57,12 +57,12 @@ class Vitals:
     def __init__(
         self,
         reach: Reach,
-        probe: Lane,
+        probes: Sequence[Lane],
         tell: Callable[[HostState, str, str], None],
         patience: Callable[[], bool],
     ) -> None:
         self._reach = reach
-        self._probe_lane = probe
+        self._probes = probes
         self._tell = tell
         self._patience = patience
         self._pinger = Runner("ping")
@@ -128,7 +128,7 @@ class Vitals:
 
     async def _ask_around(self, task: asyncio.Future[Any]) -> Verdict:
         libvirtd: asyncio.Future[Any] = asyncio.ensure_future(
-            self._probe_lane.call(lambda conn: conn.getLibVersion(), PROBE)
+            self._probe_lane().call(lambda conn: conn.getLibVersion(), PROBE)
         )
         transport: asyncio.Future[Any] = asyncio.ensure_future(self._ping())
         try:
@@ -143,6 +143,10 @@ class Vitals:
         finally:
             for each in (libvirtd, transport):
                 each.add_done_callback(_seen)
+
+    def _probe_lane(self) -> Lane:
+        """One that is free: behind a long call of somebody's, the question would say nothing of libvirtd."""
+        return next((lane for lane in self._probes if not lane.busy), self._probes[0])
 
     async def _ping(self) -> None:
         await self._pinger.submit(lambda: self._reach.ping(PROBE))

@@ -88,14 +88,28 @@ class HostWatch:
                 self.mounts = texts.get("mounts", "")
 
     def close(self) -> None:
+        """Ends the shell on the host, too: hosts allow ten sessions per connection."""
         if self._runner is not None:
+            self._runner.submit(self._hang_up)
             self._runner.close()
 
     def _read_proc(self) -> dict[str, str]:
-        return self._facts().read("fast", "arp", "hugepages", timeout=_READ_WITHIN)
+        return self._ask("fast", "arp", "hugepages", timeout=_READ_WITHIN)
 
     def _read_slow(self) -> dict[str, str]:
-        return self._facts().read("slow", "hugepages", timeout=_FACTS_DEADLINE)
+        return self._ask("slow", "hugepages", timeout=_FACTS_DEADLINE)
+
+    def _ask(self, *kinds: str, timeout: float) -> dict[str, str]:
+        try:
+            return self._facts().read(*kinds, timeout=timeout)
+        except UnreachableError:
+            self._hang_up()  # the shell may have ended alone: the next question starts another
+            raise
+
+    def _hang_up(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
 
     def _facts(self) -> FactsChannel:
         """In the runner's thread."""

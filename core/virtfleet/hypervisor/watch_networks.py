@@ -49,16 +49,20 @@ class NetworkWatch:
         self._meter = meter
         self._port = port
         self._known: dict[str, Network] = {}
+        self._spoken_of = 0
+        """Events so far: what was read before one of them is not trusted after it."""
         self._sooner = asyncio.Event()
 
     def poke(self) -> None:
         """An event spoke of a network."""
-        self._known.clear()
+        self._known = {}
+        self._spoken_of += 1
         self._sooner.set()
 
     async def run(self) -> None:
         while True:
             await self._vitals.well.wait()
+            await self._port.uncongested()
             with contextlib.suppress(HostError, NotFoundError, RefusedError):
                 await self._round()
             with contextlib.suppress(TimeoutError):
@@ -67,7 +71,10 @@ class NetworkWatch:
             self._sooner.clear()
 
     async def _round(self) -> None:
+        before = self._spoken_of
         networks = await self._lanes.detail.call(self._read, _DEADLINE)
+        # an event during the reading may have come too late for it: then all is described again
+        self._known = {each.uuid: each for each in networks} if self._spoken_of == before else {}
         self._port.send(wire.Networks(time.monotonic(), networks))
         leases: dict[str, tuple[str, ...]] = {}
         for network in networks:
@@ -88,7 +95,6 @@ class NetworkWatch:
                 found[uuid] = (
                     replace(known, leases=self._leases(each)) if known.active and known.dhcp else known
                 )
-        self._known = found
         return tuple(found.values())
 
     def _describe(self, network: libvirt.virNetwork) -> Network:

@@ -81,11 +81,13 @@ class StorageWatch:
         turn = 0
         while True:
             await self._vitals.well.wait()
+            await self._port.uncongested()
             now = time.monotonic()
             with contextlib.suppress(HostError, NotFoundError, RefusedError):
                 if now >= due or self._changed:
-                    changed, self._changed = self._changed, set()
+                    changed = frozenset(self._changed)
                     await self._all_pools(changed)
+                    self._changed -= changed
                     due = now + max(self._settings.networks_interval, 3 * self._settings.pools_interval)
                 elif self._pools:
                     turn += 1
@@ -99,7 +101,7 @@ class StorageWatch:
 
     # ---- pools
 
-    async def _all_pools(self, changed: set[str]) -> None:
+    async def _all_pools(self, changed: frozenset[str]) -> None:
         """The list of pools; descriptions of those that are new, or spoken of by an event."""
 
         def read(conn: libvirt.virConnect) -> dict[str, Pool]:
@@ -191,23 +193,28 @@ class StorageWatch:
             self._port.send(wire.Volumes(now, name, ()))
 
     async def _list_volumes(self, pool: str) -> None:
+        count = 0
+
         def names(conn: libvirt.virConnect) -> list[str]:
+            nonlocal count
             self._meter.calls += 1
-            return [volume.name() for volume in self._lookup(conn, pool).listAllVolumes()]
+            volumes = self._lookup(conn, pool).listAllVolumes()
+            count = len(volumes)
+            return [name for volume in volumes if (name := _name(volume))]
 
         found = await self._lanes.storage.call(names, _DEADLINE)
         known = self._volumes.setdefault(pool, {})
         for gone in known.keys() - set(found):
             del known[gone]
-        wanted = [name for name in found if name not in known][:_REMEMBERED]
+        wanted = [name for name in found if name not in known][: max(0, _REMEMBERED - len(known))]
         # of those known, the ones described longest ago are looked at again: they may have grown
-        again = [name for name in list(known)[:_PART] if name not in wanted]
+        again = list(known)[:_PART]
         for start in range(0, len(wanted + again), _PART):
             part = (wanted + again)[start : start + _PART]
             await self._describe_volumes(pool, part, known)
         self._send_volumes(pool, known)
         if pool in self._pools:
-            self._pools[pool] = replace(self._pools[pool], volumes=len(found))
+            self._pools[pool] = replace(self._pools[pool], volumes=count)
 
     async def _describe_volumes(self, pool: str, names: list[str], known: dict[str, Volume]) -> None:
         def read(conn: libvirt.virConnect) -> list[tuple[str, Volume]]:
@@ -233,6 +240,14 @@ class StorageWatch:
     def _lookup(self, conn: libvirt.virConnect, name: str) -> Any:
         self._meter.calls += 1
         return conn.storagePoolLookupByUUIDString(self._pools[name].uuid)
+
+
+def _name(volume: Any) -> str:
+    """"" for a name that is not UTF-8 (a file's name may be any bytes): it can't be asked for."""
+    try:
+        return str(volume.name())
+    except UnicodeError:
+        return ""
 
 
 def _with_figures(pool: Pool, state: int, capacity: int, allocation: int, available: int) -> Pool:

@@ -38,7 +38,12 @@ _DETAIL_EVERY = 3
 """Ticks between two looks at what only QEMU knows."""
 _DETAIL_DEADLINE = 6.0
 _STUCK_AFTER = 2.0
-_AGENT_DEADLINE = 4.0
+_AGENT_DEADLINE = 8.0
+"""libvirtd itself waits 5 s for an agent that does not answer; cutting the lane before that gains nothing."""
+_MOST_ADDRESSES = 32
+"""Addresses of one NIC that are kept; a guest may claim any number."""
+_ASKED_AT_ONCE = 50
+"""VMs asked about in one go when a stuck one is searched, so that a slow link meets the deadline."""
 _DESCRIBES_ANEW = frozenset(
     {
         "defined",
@@ -47,7 +52,8 @@ _DESCRIBES_ANEW = frozenset(
         "metadata changed",
         "medium changed",
         "started",
-        "restarted",
+        "stopped",
+        "undefined",
     }
 )
 
@@ -89,6 +95,8 @@ class VmWatch:
         """An event spoke of this VM: look soon."""
         if what in _DESCRIBES_ANEW:
             self._dirty.add(uuid)
+        if what in ("stopped", "crashed", "agent disconnected") and self._host.simulation is None:
+            self.catalogue.forget_agent(uuid)
         self._sooner.set()
 
     # ---- monitor lane
@@ -136,7 +144,7 @@ class VmWatch:
             self._sent_full = False
             if self._listener is not None:
                 self._meter.calls += 1
-                happenings.register(conn, self._listener)
+                self._lanes.monitor.before_drop(happenings.Registration(conn, self._listener).undo)
         return self._reader.read(conn, domains.CHEAP)
 
     async def _describe(self, present: list[str]) -> None:
@@ -144,7 +152,8 @@ class VmWatch:
         catalogue = self.catalogue
         if not self._sent_full:
             self._dirty.update(catalogue.uuids)
-        gone = [uuid for uuid in catalogue.uuids if uuid not in set(present)] if catalogue.uuids else []
+        still = set(present)
+        gone = [uuid for uuid in catalogue.uuids if uuid not in still]
         wanted = [uuid for uuid in present if uuid not in catalogue or uuid in self._dirty]
         self._dirty.clear()
         catalogue.forget(gone)
@@ -255,7 +264,7 @@ class VmWatch:
             )
         except DeadlineError:
             if self._vitals.well.is_set():
-                await self._find_stuck(list(self._stats))
+                await self._find_stuck([uuid for uuid, each in self._stats.items() if each.state.active])
             return
         now = time.monotonic()
         silent = []
@@ -276,10 +285,13 @@ class VmWatch:
     async def _find_stuck(self, suspects: list[str]) -> None:
         """Of these VMs, those whose monitor libvirtd has been waiting for."""
 
-        def ask(conn: libvirt.virConnect) -> set[str]:
-            return {u for u in suspects if domains.stuck(conn, u, self._meter, _STUCK_AFTER)}
+        def ask(conn: libvirt.virConnect, part: list[str]) -> set[str]:
+            return {u for u in part if domains.stuck(conn, u, self._meter, _STUCK_AFTER)}
 
-        found = await self._lanes.detail.call(ask, _DETAIL_DEADLINE)
+        found: set[str] = set()
+        for start in range(0, len(suspects), _ASKED_AT_ONCE):
+            part = suspects[start : start + _ASKED_AT_ONCE]
+            found |= await self._lanes.detail.call(partial(ask, part=part), _DETAIL_DEADLINE)
         for uuid in found - self._stuck:
             self._stuck.add(uuid)
             info = self.catalogue.get(uuid)
@@ -341,12 +353,20 @@ class VmWatch:
             source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
             cards: Any = conn.lookupByUUIDString(uuid).interfaceAddresses(source)
             return {
-                clean(card["hwaddr"], 32).lower(): tuple(clean(a["addr"], 64) for a in card["addrs"] or ())
+                clean(card["hwaddr"], 32).lower(): tuple(
+                    clean(a["addr"], 64) for a in (card["addrs"] or ())[:_MOST_ADDRESSES]
+                )
                 for card in cards.values()
                 if card["hwaddr"]
             }
 
-        self.catalogue.addresses("agent", await self._lanes.detail.call(ask, _AGENT_DEADLINE))
+        try:
+            found = await self._lanes.detail.call(ask, _AGENT_DEADLINE)
+        except (HostError, NotFoundError, RefusedError):
+            self.catalogue.forget_agent(uuid)  # what it said once is not known to be true any more
+            self.tell_changes()
+            raise
+        self.catalogue.agent(uuid, found)
         self.tell_changes()
 
 

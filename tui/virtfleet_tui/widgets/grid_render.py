@@ -208,7 +208,9 @@ class LinePainter:
         self, row: Any, columns: Sequence[Column], width: int, state: LineState, palette: Palette
     ) -> list[Segment]:
         layer, stale = state.layer, state.age is not None
-        under = (layer, "grid--stale") if stale else (layer,)
+        # What the operator stands on is read: there the age and the state alone say that it is old.
+        old = "grid--stale-cursor" if state.cursor and state.focused else "grid--stale"
+        under = (layer, old) if stale else (layer,)
         base = palette.style(*under)
         signs = glyphs()
         sign = signs.mark if state.marked else signs.cursor if state.cursor else " "

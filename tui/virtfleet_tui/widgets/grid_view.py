@@ -53,6 +53,7 @@ class GridView(ScrollView, Generic[R]):
         "grid--cursor-blurred",
         "grid--marked",
         "grid--stale",
+        "grid--stale-cursor",
         "grid--lit",
         "grid--empty",
     }
@@ -73,7 +74,8 @@ class GridView(ScrollView, Generic[R]):
         & > .grid--cursor-blurred {{ background: $primary 15%; }}
         & > .grid--sorted {{ color: $foreground; }}
         & > .grid--marked {{ background: $foreground 12%; text-style: bold; }}
-        & > .grid--stale {{ color: $text-muted; text-style: dim; }}
+        & > .grid--stale {{ color: $foreground; text-style: dim; }}
+        & > .grid--stale-cursor {{ color: $foreground 80%; }}
         & > .grid--lit {{ background: $foreground 22%; }}
         & > .grid--empty {{ color: $text-muted; }}
     }}

@@ -37,13 +37,24 @@ from virtfleet_tui.widgets.palette import (
 _LABEL = 6
 """Cells of the figures at the y axis."""
 _AXIS = _LABEL + 1
-_FIGURE = 6
+_FIGURE, _SHORT = 6, 4
+_APART = 2
+"""Cells of the title line that stay free: what stands beside the plot is not its last figure."""
 _MEANINGS = ("gauge", "", "accent")
 _CLASSES = tuple(meaning_class(each) for each in _MEANINGS)
 _KEYS = ("━━", "╍╍", "┅┅")
 _PLAIN_KEYS = ("--", "- ", "..")
-_DETAIL = (("now", "max", "avg"), ("now", "max"), ("now",), ("now ",), ())
-"""What the title line says of each series, as far as there is room; a blank: the figure without its word."""
+_DETAIL: tuple[tuple[tuple[str, ...], int], ...] = (
+    (("now", "max", "avg"), _FIGURE),
+    (("now", "max"), _FIGURE),
+    (("now", "max"), _SHORT),
+    (("now",), _FIGURE),
+    (("now ",), _FIGURE),
+    (("now ",), _SHORT),
+    ((), 0),
+)
+"""What the title line says of each series, and cells of a figure, as far as there is room; a blank: the figure
+without its word."""
 _SMALLEST = 3
 """Lines below which there is no room for a curve."""
 
@@ -210,22 +221,22 @@ class Plot(Widget):
     def _in_span(self, values: Floats) -> Floats:
         return values[self._ages <= self._span]
 
-    def _figure(self, value: float) -> str:
+    def _figure(self, value: float, cells: int = _FIGURE) -> str:
         whole: int | float = round(value) if self._unit in (Unit.BYTES, Unit.RATE) else value
-        return format_value(whole, self._unit, _FIGURE).strip()
+        return format_value(whole, self._unit, cells).strip()
 
     def _headline(self, known: Sequence[Floats], width: int) -> list[Piece]:
         """Title and figures; the average goes first where there is no room, then the maximum."""
         pieces: list[Piece] = []
-        for wanted in _DETAIL:
+        for wanted, cells in _DETAIL:
             pieces = [(self._title, "")]
             for index, values in enumerate(known):
-                pieces += self._figures(index, values, wanted)
-            if width_of(pieces) <= width:
+                pieces += self._figures(index, values, wanted, cells)
+            if width_of(pieces) <= width - _APART:
                 break
         return pieces
 
-    def _figures(self, index: int, values: Floats, wanted: Sequence[str]) -> list[Piece]:
+    def _figures(self, index: int, values: Floats, wanted: Sequence[str], cells: int) -> list[Piece]:
         keys, name = _KEYS if glyphs().braille else _PLAIN_KEYS, self._names[index]
         out: list[Piece] = []
         if len(self._names) > 1 or name:
@@ -234,8 +245,11 @@ class Plot(Widget):
             return [*out, (" —", "muted")] if wanted else out
         latest = float(self._values[index][-1])
         # after a missing last sample there is no "now"
-        figures = {"now": "—" if math.isnan(latest) else self._figure(latest)}
-        figures |= {"max": self._figure(float(values.max())), "avg": self._figure(float(values.mean()))}
+        figures = {"now": "—" if math.isnan(latest) else self._figure(latest, cells)}
+        figures |= {
+            "max": self._figure(float(values.max()), cells),
+            "avg": self._figure(float(values.mean()), cells),
+        }
         for word in wanted:
             out += [(" ", "")] if word.endswith(" ") else [("  ", ""), (f"{word} ", "muted")]
             out.append((figures[word.strip()], ""))

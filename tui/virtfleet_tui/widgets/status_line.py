@@ -48,6 +48,8 @@ class Status:
     vms: tuple[int, int] | None = None
     """Running, all."""
     alerts: int = 0
+    alerts_bad: int | None = None
+    """Of `alerts`: those that are more than warnings; None: all."""
     cost: float | None = None
     """libvirt calls per host and second."""
     jobs: str = ""
@@ -178,7 +180,9 @@ def _right(status: Status, clock: str) -> list[tuple[int, list[Piece]]]:
         parts.append((3, _ratio("VMs", *status.vms, "")))
     alerts: list[Piece] = [(f"  alerts {0:<3}", "muted")]
     if status.alerts:
-        alerts = [(f"{signs.bad} alerts {status.alerts:<3}", "bad")]
+        bad = status.alerts_bad is None or status.alerts_bad > 0
+        sign, its = (signs.bad, "bad") if bad else ("!", "warning")
+        alerts = [(f"{sign} alerts {status.alerts:<3}", its)]
     parts.append((1, alerts))
     if status.jobs:
         parts.append((4, [("jobs ", "muted"), (status.jobs, "busy")]))
