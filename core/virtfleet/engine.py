@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import resource
@@ -69,7 +70,7 @@ class Engine:
         self.prompts = PromptQueue(interactive=interactive)
         self.events = EventLog()
         self._history = self._make_history() if keep_history else None
-        self._runtime = _runtime_folder()
+        self._runtime, self._runtime_lock = _runtime_folder()
         self._groups = tuple(groups)
         self._zygote = zygote
         self._supervisor: Supervisor | None = None
@@ -115,6 +116,9 @@ class Engine:
         if supervisor is not None:
             await supervisor.stop()
         shutil.rmtree(self._runtime, ignore_errors=True)
+        if self._runtime_lock >= 0:
+            os.close(self._runtime_lock)
+            self._runtime_lock = -1
 
     # ---- reading
 
@@ -135,7 +139,7 @@ class Engine:
         return sum(host.calls_per_s for host in self._snapshot.hosts.values())
 
     def subscribe(self, callback: Callable[[Delta], None]) -> Callable[[], None]:
-        """`callback(delta)` is called in the loop after each change and must be quick; returns an end to it."""
+        """`callback(delta)` is called in the loop after each change and must be quick. Returns its end."""
         self._subscribers.append(callback)
 
         def unsubscribe() -> None:
@@ -253,17 +257,47 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _runtime_folder() -> str:
+def _runtime_folder() -> tuple[str, int]:
     """A private folder of this engine for the sockets of its workers; paths of sockets must be short.
 
-    Folders of engines that were killed are removed on the way.
+    With the descriptor that holds it. Folders of engines that were killed are
+    removed on the way.
     """
     runtime = folders.runtime_dir()
     for left in runtime.glob("[0-9]*-*"):
         pid = left.name.partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+        if pid.isdecimal() and not _is_running(int(pid)) and _is_abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runtime)
+    path = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runtime)
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return path, lock
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Nobody holds it: the number of a process proves little where containers share a folder."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
 
 
 def _first_view(host: HostSettings, now: float) -> HostView:

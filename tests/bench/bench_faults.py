@@ -1,8 +1,8 @@
 """A frozen libvirtd in the lab: how soon its host is marked hung, and what the other hosts notice of it.
 
 An engine watches all hosts. The daemon of one is stopped at a random phase of its refresh. Every 20 ms the
-age of the samples of the others is looked at, without a fault, too: what the machine's load alone does must be
-seen beside.
+age of the samples of the others is looked at, without a fault, too: what the machine's load alone does must
+be seen beside.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Steady:
         p50, p95, worst = np.percentile(self.ages, [50, 95, 100])
         return (
             f"steady: {self.samples_per_s:.0f} changes of hosts/s; ages of samples p50 {p50:.1f},"
-            f" p95 {p95:.1f}, worst {worst:.1f} s; {self.states}; all workers {self.workers_share:.0f} % of a core"
+            f" p95 {p95:.1f}, worst {worst:.1f} s; {self.states};"
+            f" all workers {self.workers_share:.0f} % of a core"
         )
 
 

@@ -31,6 +31,8 @@ SMALL, MIDDLE, LARGE = (80, 24), (120, 36), (200, 60)
 _GROUPS = ("stats", "facts", "pools", "volumes", "networks")
 _HISTORY = 75.0
 """Seconds of figures that the plots are to show."""
+_WIDEST = 130
+"""Columns from which a picture is drawn smaller: more than 300 KB is a burden for a repository."""
 _PATIENCE = 60.0
 """Seconds until something that has to happen has not happened."""
 
@@ -60,7 +62,12 @@ async def running(settings: FleetSettings) -> AsyncIterator[LastingEngine]:
 
 
 async def take(
-    engine: Engine, name: str, pose: Pose | None = None, *, size: tuple[int, int] = MIDDLE, theme: str = "dark"
+    engine: Engine,
+    name: str,
+    pose: Pose | None = None,
+    *,
+    size: tuple[int, int] = MIDDLE,
+    theme: str = "dark",
 ) -> None:
     """One picture, `name`.png, of a console with nobody's taste but its own."""
     with tempfile.TemporaryDirectory(prefix="virtfleet-pictures-") as folder:
@@ -71,7 +78,7 @@ async def take(
             # The status line counts once a second, the strip waits until the cursor rests.
             await hands.pilot.pause(1.2)
             await hands.settle()
-            path = save_png(hands.app, FOLDER / f"{name}.png")
+            path = save_png(hands.app, FOLDER / f"{name}.png", zoom=min(1.0, _WIDEST / size[0]))
     print(f"{path.relative_to(FOLDER.parent)}  {size[0]}x{size[1]}  {path.stat().st_size / 1024:.0f} KiB")
 
 
@@ -131,8 +138,14 @@ async def demo() -> None:
 # ---- the lab
 
 
-async def _page_of_the_hung_host(hands: Hands) -> None:
+async def _at_the_hung_host(hands: Hands) -> None:
     hands.overview.panel_of("hosts").grid.select("hv2")
+    await hands.pilot.pause()
+    await hands.press("escape")  # what it narrowed widens again
+
+
+async def _page_of_the_hung_host(hands: Hands) -> None:
+    await _at_the_hung_host(hands)
     await hands.press("enter")
     assert hands.shows(Detail)
 
@@ -145,7 +158,9 @@ async def faults(lab: Lab) -> None:
         vm = "hv1-vm1"
         await asyncio.to_thread(lab.host("hv1").freeze_vm, vm)
         await until(
-            lambda: any(each.name == vm and each.stats.monitor_stuck for each in engine.snapshot.hosts["hv1"].vms),
+            lambda: any(
+                each.name == vm and each.stats.monitor_stuck for each in engine.snapshot.hosts["hv1"].vms
+            ),
             "the monitor is stuck",
         )
 
@@ -158,26 +173,28 @@ async def faults(lab: Lab) -> None:
         await asyncio.to_thread(lab.host("hv1").thaw_vm, vm)
         await asyncio.to_thread(lab.host("hv2").freeze_libvirtd)
         await until(lambda: engine.snapshot.hosts["hv2"].state is HostState.HUNG, "hv2 hangs")
-        await asyncio.sleep(10.0)  # until its rows are visibly old
-        await take(engine, "host-hung-overview")
+        await asyncio.sleep(10.0)  # its rows are then visibly old
+        await take(engine, "host-hung-overview", _at_the_hung_host)
         await take(engine, "host-hung", _page_of_the_hung_host)
         await asyncio.to_thread(lab.host("hv2").thaw_libvirtd)
-    await _unknown_key(settings)
+    await _unknown_key(lab, settings)
 
 
-async def _unknown_key(settings: FleetSettings) -> None:
-    with tempfile.TemporaryDirectory(prefix="virtfleet-pictures-") as folder:
-        strange = settings.hosts["hv3"]
-        ssh = msgspec.structs.replace(strange.ssh, known_hosts=(str(Path(folder) / "known_hosts"),))
-        hosts = {**settings.hosts, "hv3": msgspec.structs.replace(strange, ssh=ssh)}
-        engine = LastingEngine(msgspec.structs.replace(settings, hosts=hosts))
-        await Engine.start(engine)
-        try:
-            await until(lambda: bool(engine.prompts.pending), "a question about the key of hv3")
-            await engine.settled(_GROUPS, timeout=_PATIENCE, hosts=[name for name in hosts if name != "hv3"])
-            await take(engine, "host-key-prompt")
-        finally:
-            await Engine.stop(engine)
+async def _unknown_key(lab: Lab, settings: FleetSettings) -> None:
+    strange = settings.hosts["hv3"]
+    ssh = msgspec.structs.replace(strange.ssh, known_hosts=(str(lab.folder / "known_hosts"),))
+    hosts = {**settings.hosts, "hv3": msgspec.structs.replace(strange, ssh=ssh)}
+    engine = LastingEngine(msgspec.structs.replace(settings, hosts=hosts))
+    await Engine.start(engine)
+    try:
+        await until(lambda: bool(engine.prompts.pending), "a question about the key of hv3")
+        others = [name for name in hosts if name != strange.name]
+        # Not `settled`: it waits as long as a person is asked.
+        await until(lambda: all(engine.snapshot.hosts[name].vms for name in others), "rows of the others")
+        await asyncio.sleep(5.0)
+        await take(engine, "host-key-prompt")
+    finally:
+        await Engine.stop(engine)
 
 
 def main() -> int:

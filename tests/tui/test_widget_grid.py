@@ -279,6 +279,9 @@ async def test_a_stale_row_shows_its_age_and_no_green() -> None:
         stale, fresh = (style_at(strip, "running") for strip in strips)
         assert stale.dim
         assert stale.color != fresh.color
+        app.grid.select("old")
+        await pilot.pause()
+        assert not style_at(app.grid.render_line(2), "running").dim, "what the cursor is on can be read"
 
 
 async def test_a_change_is_lit_for_a_moment() -> None:

@@ -149,6 +149,18 @@ async def test_figures_leave_before_names_when_it_is_narrow() -> None:
         plot.set_series([1.0, 0.0], [1e6, 2e6], [3e6, 4e6])
         await pilot.pause()
         assert screen_lines(app)[0] == "disk  ━━ read 1.9M  ╍╍ write 3.8M"
+        plot.set_series([1.0, 0.0], [1e6, 200.4e6], [3e6, 99.6e6])
+        await pilot.pause()
+        assert screen_lines(app)[0] == "disk  ━━ read 191M  ╍╍ write 95.0M"
+
+
+async def test_figures_lose_digits_before_they_leave_and_keep_clear_of_what_is_beside() -> None:
+    plot = Plot("disk", Unit.RATE, ("read", "write"))
+    app = Host(plot)
+    async with app.run_test(size=(34, 8)) as pilot:
+        plot.set_series([1.0, 0.0], [1e6, 76.4e6], [3e6, 62.5e6])
+        await pilot.pause()
+        assert screen_lines(app)[0] == "disk  ━━ read 73M  ╍╍ write 60M"
 
 
 async def test_no_data_says_so_and_a_missing_last_sample_is_not_now() -> None:

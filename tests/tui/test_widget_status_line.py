@@ -44,6 +44,12 @@ def test_narrow_lines_keep_what_matters() -> None:
     assert "read-only" in line(BUSY, 40)
 
 
+def test_warnings_alone_are_not_shown_as_errors() -> None:
+    for bad, sign, meaning in ((0, "▲", "warning"), (1, "✖", "bad"), (None, "✖", "bad")):
+        pieces = line_pieces(replace(BUSY, alerts_bad=bad), "14:02:11", 120)
+        assert (f"{sign} alerts 3  ", meaning) in pieces
+
+
 @pytest.mark.parametrize("width", [1, 2, 5, 12, 20, 33, 64, 80, 99, 120, 200])
 def test_every_width_is_filled(width: int) -> None:
     line(BUSY, width)

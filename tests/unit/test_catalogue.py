@@ -70,3 +70,23 @@ def test_forgotten_vms_are_told_anew_when_they_return() -> None:
 def test_everything_after_a_reconnect() -> None:
     made = catalogue()
     assert {info.name for info in made.everything()} == {"web", "db"}
+
+
+def test_a_guest_is_believed_about_its_own_cards_alone() -> None:
+    made = catalogue()
+    made.agent("u2", {"52:54:00:aa:00:01": ("6.6.6.6",)})
+    assert made.changed() == ()
+    made.agent("u1", {"52:54:00:aa:00:01": ("10.0.0.1",), "00:00:00:00:00:00": ("127.0.0.1",)})
+    assert [info.addresses for info in made.changed()] == [("10.0.0.1",)]
+
+
+def test_what_an_agent_said_is_forgotten_with_it() -> None:
+    made = catalogue()
+    made.agent("u1", {"52:54:00:aa:00:01": ("10.0.0.1",)})
+    made.changed()
+    made.forget_agent("u1")
+    assert [info.addresses for info in made.changed()] == [()]
+    made.agent("u1", {"52:54:00:aa:00:01": ("10.0.0.1",)})
+    made.forget(["u1"])
+    made.described([WEB])
+    assert [info.addresses for info in made.changed()] == [()]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from virtfleet.config import folders
 from virtfleet.config.demo import demo_fleet
 from virtfleet.config.settings import FleetSettings, HostSettings
 from virtfleet.engine import Engine
@@ -175,3 +179,68 @@ async def test_disabled_and_impossible_hosts_are_not_waited_for() -> None:
     assert [vm.name for vm in snapshot.hosts["good"].vms] == ["test"]
     assert not snapshot.hosts["good"].simulated
     await made.stop()
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def folder_of(pid: int) -> Path:
+    """As an engine in that process would have made it."""
+    folder = folders.runtime_dir() / f"{pid}-abcdefgh"
+    (folder / "deeper").mkdir(parents=True)
+    return folder
+
+
+def ended_process() -> int:
+    with subprocess.Popen(["/bin/true"]) as process:
+        process.wait()
+    return process.pid
+
+
+async def test_asking_three_times_for_a_connection_makes_one(engine: Engine) -> None:
+    supervisor = engine._supervisor
+    assert supervisor is not None
+    os.kill(pid_of(engine, "hv01"), signal.SIGKILL)
+    await until(lambda: supervisor.hosts["hv01"].link is None)
+    for _ in range(3):
+        engine.reconnect("hv01")
+    await until(lambda: engine.snapshot.hosts["hv01"].state is HostState.UP)
+    zygote = supervisor._zygote
+    assert zygote is not None
+    await asyncio.sleep(0.5)
+    assert len(children(zygote.pid)) == 3
+    assert all(host.link is not None and host.link.pid is not None for host in supervisor.hosts.values())
+
+
+async def test_a_subscriber_that_fails_costs_no_host_its_worker(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = pid_of(engine, "hv02")
+
+    def fail(delta: Delta) -> None:
+        raise KeyError(delta.host)
+
+    unsubscribe = engine.subscribe(fail)
+    first = engine.snapshot.hosts["hv02"].freshness.stats
+    await until(lambda: engine.snapshot.hosts["hv02"].freshness.stats != first)
+    unsubscribe()
+    assert pid_of(engine, "hv02") == before
+    assert "a subscriber of deltas failed" in caplog.text
+
+
+def test_folders_of_engines_that_were_killed_are_removed() -> None:
+    left, ours = folder_of(ended_process()), folder_of(os.getpid())
+    try:
+        made = Engine(demo_fleet(hosts=1, vms=1))
+        assert not left.exists()
+        assert ours.exists()
+        asyncio.run(made.stop())
+        assert ours.exists()
+    finally:
+        shutil.rmtree(ours)
+
+
+async def test_a_big_fleet_may_open_as_many_files_as_the_system_allows(engine: Engine) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft >= (65_536 if hard == resource.RLIM_INFINITY else min(65_536, hard))

@@ -97,3 +97,19 @@ async def test_our_own_sleep_blames_nobody() -> None:
     assert hosts, "it goes on after the sleep"
     assert {host["state"] for host in hosts if "state" in host} <= {"up", "slow"}
     assert not [line for line in lines if line["kind"] == "event" and line["item"]["what"] == "worker ended"]
+
+
+async def test_a_far_host_that_never_answered_is_unreachable_and_not_hung(black_hole: int) -> None:
+    """Over libvirt's own transports nobody can say that the host is well."""
+    far = HostSettings(name="far", uri=f"qemu+tcp://127.0.0.1:{black_hole}/system")
+    engine = Engine(replace(demo_fleet(hosts=1, vms=1), hosts={"far": far}), interactive=False)
+    states: list[HostState] = []
+    engine.subscribe(lambda _: states.append(engine.snapshot.hosts["far"].state))
+    await engine.start()
+    try:
+        await engine.settled(timeout=30)
+        await asyncio.sleep(1)
+        assert engine.snapshot.hosts["far"].state is HostState.UNREACHABLE
+        assert HostState.HUNG not in states
+    finally:
+        await engine.stop()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import libvirt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtfleet.hypervisor.happenings import HOLD_STOPS, Coalescer, Raw
+from virtfleet.hypervisor.happenings import HOLD_STOPS, Coalescer, Raw, Registration, start_event_loop
 
 
 def raw(what: str, detail: str = "", uuid: str = "u1") -> Raw:
@@ -66,3 +67,12 @@ def test_nothing_is_lost(sequence: list[tuple[str, str]]) -> None:
     out += made.due(1e9)
     restarts = sum(each.what == "restarted" for each in out)
     assert len(out) + restarts == len(sequence)
+
+
+def test_a_connection_is_freed_when_its_registrations_are_undone() -> None:
+    start_event_loop()
+    connection = libvirt.open("test:///default")
+    registration = Registration(connection, lambda raw: None)
+    assert registration.supported
+    registration.undo()
+    assert connection.close() == 0, "references left to it"

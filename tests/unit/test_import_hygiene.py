@@ -73,6 +73,7 @@ def test_the_command_line_imports_no_screen(arguments: str, code: int) -> None:
     ours = {name for name in modules if name.partition(".")[0] == "virtfleet_tui"}
     assert ours <= {"virtfleet_tui", "virtfleet_tui.__main__"}
     assert {name for name in modules if name.partition(".")[0] in {"textual", "rich"}} == set()
+    assert "humanize" not in modules, "only `show` has room for words"
 
 
 def parsed() -> Iterator[tuple[str, ast.AST]]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from virtfleet.errors import DeadlineError, HostError, NotFoundError
+from virtfleet.errors import DeadlineError, HostError, NotFoundError, UnreachableError
+from virtfleet.hypervisor import happenings
 from virtfleet.hypervisor.doors import Door
 from virtfleet.hypervisor.lanes import Lane, Runner
 
@@ -101,3 +102,52 @@ async def test_a_runner_starts_no_thread_before_it_has_work() -> None:
     assert threading.active_count() == before
     assert await runner.submit(lambda: 42) == 42
     runner.close()
+
+
+async def test_a_call_after_the_end_fails_at_once_and_blames_nobody() -> None:
+    lane = Lane("t", open_test, door=None, on_stuck=no_stuck)
+    assert await lane.call(lambda conn: conn.numOfDomains(), 5) == 1
+    await lane.close()
+    with pytest.raises(UnreachableError, match="closed"):
+        await lane.call(lambda conn: conn.numOfDomains(), 5)
+
+
+async def test_a_cancelled_call_without_a_door_is_left_to_its_deadline() -> None:
+    release = threading.Event()
+    lane = Lane("t", open_test, door=None, on_stuck=no_stuck)
+    call = asyncio.ensure_future(lane.call(lambda conn: release.wait(10), 10))
+    await asyncio.sleep(0.05)
+    call.cancel()
+    await asyncio.wait({call})
+    assert lane.busy
+    after = asyncio.ensure_future(lane.call(lambda conn: conn.numOfDomains(), 0.5))
+    await asyncio.sleep(0.7)
+    assert not after.done(), "its own time counts from when the lane is free"
+    release.set()
+    assert await after == 1
+    await lane.close()
+
+
+async def test_what_holds_the_connection_is_let_go_before_it_is_closed() -> None:
+    happenings.start_event_loop()
+    heard: list[object] = []
+    connections: list[libvirt.virConnect] = []
+
+    def listen(conn: libvirt.virConnect) -> None:
+        lane.before_drop(happenings.Registration(conn, heard.append).undo)
+        connections.append(conn)
+
+    lane = Lane("t", open_test, door=None, on_stuck=no_stuck)
+    await lane.call(listen, 5)
+    await lane.close()
+    await asyncio.sleep(0.2)
+    with pytest.raises(libvirt.libvirtError):
+        connections[0].getHostname()
+
+
+async def test_text_that_is_not_utf8_is_the_hosts_fault() -> None:
+    lane = Lane("t", open_test, door=None, on_stuck=no_stuck)
+    with pytest.raises(HostError, match="not UTF-8"):
+        await lane.call(lambda conn: b"\xff".decode(), 5)
+    assert await lane.call(lambda conn: conn.numOfDomains(), 5) == 1
+    await lane.close()

@@ -62,3 +62,21 @@ async def test_the_end_of_the_engine_ends_the_messages() -> None:
     theirs.close()
     assert [message async for message in port.receive()] == [wire.Ping(4)]
     ours.close()
+
+
+async def test_who_has_much_to_say_waits_until_there_is_room() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    port = Port(ours)
+    await asyncio.wait_for(port.uncongested(), 1)
+    for number in range(3000):
+        port.send(wire.Response(number, "x" * 500))
+    waiting = asyncio.ensure_future(port.uncongested())
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    loop = asyncio.get_running_loop()
+    while not waiting.done():
+        await asyncio.wait_for(loop.sock_recv(theirs, 1 << 20), 5)
+        await asyncio.sleep(0)
+    ours.close()
+    theirs.close()

@@ -23,7 +23,7 @@ from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
 from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.screens.overview import Overview
 from virtfleet_tui.screens.xml import XmlScreen
-from virtfleet_tui.styles.themes import DARK, SHORT, THEMES
+from virtfleet_tui.styles.themes import DARK, THEMES, theme_named
 
 _KEEP_AFTER = 0.5
 
@@ -70,8 +70,7 @@ class VirtfleetApp(App[None]):
         for each in THEMES:
             self.register_theme(each)
         wanted = theme or engine.settings.ui.theme or self.console_.taste.theme
-        wanted = SHORT.get(wanted, wanted)
-        self.theme = wanted if wanted in self.available_themes else DARK
+        self.theme = theme_named(wanted) or DARK
 
     def get_default_screen(self) -> Screen[None]:
         return Overview(self.console_)
@@ -91,6 +90,11 @@ class VirtfleetApp(App[None]):
     def action_help_quit(self) -> None:
         """Ctrl-C, as Textual calls it: leaves, also from a dialog. Looking costs nothing to anybody."""
         self.exit()
+
+    def action_command_palette(self) -> None:
+        """Over a dialog there is nothing that it could run: the dialog comes first."""
+        if isinstance(self.screen, FleetScreen):
+            super().action_command_palette()
 
     # ---- what the engine says
 

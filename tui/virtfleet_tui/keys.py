@@ -99,6 +99,13 @@ KEYS: tuple[Key, ...] = (
     Key("left,right", "columns_aside", "aside", "Columns that did not fit", GRID, bound=False, shown="← →"),
     Key("slash", "filter", "filter", "Narrow the list as you type: cpu>80 state=running web", GRID, foot=30),
     Key("f", "faults", "faults only", "Show only what is in trouble, or everything again", GRID, foot=40),
+    Key(
+        "F",
+        "faults_first",
+        "faults first",
+        "What is in trouble at the top of the list, or each in its place",
+        GRID,
+    ),
     Key("o", "sort", "sort", "Choose what to sort by", GRID, foot=50),
     Key("O", "reverse", "reverse", "Turn the order round", GRID),
     Key("C", "columns", "columns", "Choose, order and size the columns", GRID, foot=70),

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
+import threading
+import time
 
 from virtfleet.config.choose import choose, demo_fleet
 from virtfleet.errors import ConfigError
@@ -26,8 +31,33 @@ def run(arguments: list[str], *, zygote: Zygote | None = None) -> int:
 
     from virtfleet.engine import Engine
     from virtfleet_tui.app import VirtfleetApp
+    from virtfleet_tui.styles.themes import check
 
+    try:
+        check(options.theme, "--theme")
+        check(settings.ui.theme, f"{settings.path or 'the fleet file'}: ui.theme")
+    except ConfigError as error:
+        return diagnostics.report(error)
+    end_with_the_terminal()
     engine = Engine(settings, read_only=options.read_only, zygote=zygote)
     app = VirtfleetApp(engine, read_only=options.read_only, theme=options.theme)
     app.run()
     return app.return_code or 0
+
+
+def end_with_the_terminal(fd: int = 0, every: float = 2.0) -> None:
+    """Ends this process when its terminal is gone: a console that nobody sees must not go on watching hosts.
+
+    The kernel's SIGHUP does that where the terminal is the controlling one;
+    where it isn't, Textual's threads would spin on the dead file for ever, and
+    block the loop, so this is a thread of its own.
+    """
+    poll = select.poll()
+    poll.register(fd, 0)  # POLLHUP and POLLERR are always told
+
+    def watch() -> None:
+        while not poll.poll(0):
+            time.sleep(every)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    threading.Thread(target=watch, name="terminal", daemon=True).start()

@@ -31,6 +31,8 @@ class ListTaste(msgspec.Struct):
     """Cells of the columns whose width was chosen."""
     sort: list[str] = []
     """Field names, "-" before descending ones; empty: the list's own order."""
+    faults_first: bool = False
+    """Rows in trouble at the top, whatever the order of the rest."""
 
 
 class Taste(msgspec.Struct):

@@ -33,7 +33,6 @@ EXIT_STUCK = 75
 
 STARTING_AT_ONCE = 24
 """Workers that may be between their start and their first word at one time."""
-
 _MANY = 12
 """Hosts from which on it pays to prepare the zygote for many workers."""
 _TICK = 0.5
@@ -41,6 +40,8 @@ _SLEPT = 2.0
 """The loop was away for longer than this: sockets are drained before anybody is judged."""
 _PATIENCE = 3.0
 _WORST_BACKOFF = 15.0
+_LASTING = 20.0
+"""Seconds that a host was up after which the loss of its worker counts as the first."""
 
 
 class HostSupervisor:
@@ -56,6 +57,8 @@ class HostSupervisor:
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
         self._well_since: float | None = None
+        self._starting = False
+        self._attempt = 0
         self._word = asyncio.Event()
 
     @property
@@ -64,27 +67,43 @@ class HostSupervisor:
 
     async def start(self) -> None:
         """Forks a worker and waits, briefly, for its first word: a fleet must not start all at once."""
-        self._retry = None
+        if self.link is not None or self._starting:
+            return  # asked for twice
+        self._cancel_retry()
         self._word.clear()
+        self._starting = True
+        self._attempt = attempt = self._attempt + 1
         try:
             token, end = self._fleet.fork()
+            self._fleet.expect(token)  # before the first pause: the zygote may answer in it
+            link = await Link.open(end, self._message, self._gone)
         except OSError as error:
+            self._starting = False
             self._lost(f"no worker process: {error}")
             return
-        self.link = await Link.open(end, self._message, self._gone)
-        self._fleet.expect(token, self.link)
-        self.link.send(wire.Configure(self.settings))
+        if attempt != self._attempt:  # stopped meanwhile
+            link.close()
+            return
+        self._starting, self.link = False, link
+        self._fleet.started(token, link)
+        link.send(wire.Configure(self.settings))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.5):
                 await self._word.wait()
 
     def stop(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._attempt, self._starting = self._attempt + 1, False
+        self._cancel_retry()
         if self.link is not None:
             self.link.close()
             self.link = None
+        self._word.set()
+        self._fleet.link_lost(self.name)
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def watch(self, now: float) -> None:
         """Called twice a second: has the worker fallen silent?"""
@@ -132,7 +151,8 @@ class HostSupervisor:
             return  # trying again is no news: what is wrong stays on screen until something answers
         if status.state.answers:
             self.stuck = False
-            self._failures = 0
+            if self._well_since is None:
+                self._well_since = time.monotonic()
         if status.state is not HostState.CONNECTING:
             self._word.set()
         self._tell(self.assembly.fold(status))
@@ -155,7 +175,7 @@ class HostSupervisor:
             cure = "on the host: is libvirtd alive? try `systemctl restart libvirtd`"
             self._tell(self.assembly.state(HostState.HUNG, "a call to libvirt could not be freed", cure))
         elif code < 0:
-            name = signal.Signals(-code).name
+            name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
             self._fleet.happened(_event(self.name, "worker ended", f"by {name}", Severity.WARNING))
             if self.assembly.view.state is HostState.CONNECTING:
                 self._tell(
@@ -167,9 +187,14 @@ class HostSupervisor:
             return
         if not self.stuck and self.assembly.view.state is not HostState.UNREACHABLE:
             self._tell(self.assembly.state(HostState.CONNECTING, f"{why}; starting again"))
+        well = self._well_since
+        if well is not None and time.monotonic() - well > _LASTING:
+            self._failures = 0  # a worker that dies as soon as it is up is not started four times a second
+        self._well_since = None
         self._failures += 1
         ceiling = min(_WORST_BACKOFF, 0.25 * 2 ** min(self._failures, 10))
         delay = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        self._cancel_retry()
         loop = asyncio.get_running_loop()
         self._retry = loop.call_later(delay, self._fleet.enqueue, self)
 
@@ -203,7 +228,8 @@ class Supervisor:
         self._zygote = zygote
         self._log_file = log_file
         self._many = len(hosts) > _MANY or any(settings.simulate is not None for settings, _ in hosts)
-        self._expected: dict[int, Link] = {}
+        self._expected: dict[int, Link | int | None] = {}
+        """What is known of workers that were asked for: None, or their link, or their process."""
         self._pids: dict[int, str] = {}
         self._queue: asyncio.Queue[HostSupervisor] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -263,16 +289,33 @@ class Supervisor:
             self._listen(zygote)
         return zygote.fork(warm=self._many)
 
-    def expect(self, token: int, link: Link) -> None:
-        self._expected[token] = link
+    def expect(self, token: int) -> None:
+        """A worker was asked for under this token."""
+        self._expected[token] = None
+
+    def started(self, token: int, link: Link) -> None:
+        """Its link is open, which may be before or after the zygote tells its process."""
+        found = self._expected.pop(token, None)
+        if isinstance(found, int):
+            self._pair(link, found)
+        else:
+            self._expected[token] = link
+
+    def _pair(self, link: Link, pid: int) -> None:
+        name = next((name for name, host in self.hosts.items() if host.link is link), None)
+        if name is not None:
+            link.pid = pid
+            self._pids[pid] = name
 
     # ---- own tasks
 
     async def _starter(self) -> None:
         while True:
             host = await self._queue.get()
-            if host.link is None:
+            try:
                 await host.start()
+            except Exception:  # a starter that ends would never start the others
+                log.exception("%s could not be started", host.name)
 
     async def _watch(self) -> None:
         last = time.monotonic()
@@ -309,10 +352,11 @@ class Supervisor:
         for message in messages:
             match message:
                 case Forked(token, pid):
-                    link = self._expected.pop(token, None)
-                    if link is not None:
-                        link.pid = pid
-                    self._pids[pid] = next((n for n, h in self.hosts.items() if h.link is link), "")
+                    found = self._expected.pop(token, None)
+                    if isinstance(found, Link):
+                        self._pair(found, pid)
+                    else:
+                        self._expected[token] = pid  # its link is just being opened
                 case Exited(pid, status):
                     host = self.hosts.get(self._pids.pop(pid, ""))
                     if host is not None:
@@ -335,7 +379,11 @@ class Supervisor:
 
     def _cannot_work(self, reason: str) -> None:
         cure = "is libvirt's client library installed? (Debian: libvirt0)"
+        while not self._queue.empty():
+            self._queue.get_nowait()
         for host in self.hosts.values():
+            if host.assembly.view.state is HostState.DISABLED:
+                continue
             host.stop()
             self.changed(_refused(host, reason, cure), frozenset({"state"}))
 

@@ -53,9 +53,7 @@ def run(options: Options, settings: FleetSettings, work: Work, groups: Collectio
     return asyncio.run(_supervised(options, settings, work, groups))
 
 
-async def _supervised(
-    options: Options, settings: FleetSettings, work: Work, groups: Collection[str]
-) -> int:
+async def _supervised(options: Options, settings: FleetSettings, work: Work, groups: Collection[str]) -> int:
     from virtfleet.engine import Engine
 
     task = asyncio.current_task()

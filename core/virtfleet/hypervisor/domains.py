@@ -150,9 +150,12 @@ def describe(
     for uuid in uuids:
         try:
             meter.calls += 1
-            domain = known[uuid] if uuid in known else conn.lookupByUUIDString(uuid)
-            info = vm_info(
-                domain.XMLDesc(),
+            domain: Any = known.get(uuid)
+            if domain is None or domain.connect() is not conn:  # one of a connection that was lost is dead
+                domain = conn.lookupByUUIDString(uuid)
+            info = _info(
+                uuid,
+                domain,
                 persistent=_marked(marks.persistent, uuid, domain.isPersistent, meter),
                 autostart=_marked(marks.autostart, uuid, domain.autostart, meter),
                 snapshots=None,
@@ -164,6 +167,13 @@ def describe(
                 raise
             gone.append(uuid)
     return found, gone
+
+
+def _info(uuid: str, domain: libvirt.virDomain, **marks: Any) -> VmInfo:
+    try:
+        return vm_info(domain.XMLDesc(), **marks)
+    except ValueError:  # XML that nobody can read, or text that is not UTF-8: one VM, not the host
+        return VmInfo(uuid, uuid, **marks)
 
 
 class _Marks:

@@ -36,6 +36,8 @@ class Reach(Protocol):
 
     transport_answers: bool
     """Whether `ping` can tell a silent link from a hung libvirtd."""
+    is_local: bool
+    """Whether no network is between here and libvirtd."""
     one_connection: bool
     """Whether all lanes must share one connection (the test driver's state is private to it)."""
 
@@ -58,6 +60,7 @@ def reach_for(settings: wire.WorkerSettings, asker: Asker, lost: Callable[[str],
 
 class OverSsh:
     transport_answers = True
+    is_local = False
     one_connection = False
 
     def __init__(self, settings: wire.WorkerSettings, asker: Asker, lost: Callable[[str], None]) -> None:
@@ -135,7 +138,9 @@ class Direct:
     def __init__(self, settings: wire.WorkerSettings, asker: Asker) -> None:
         self._settings = settings
         self._asker = asker
-        self.one_connection = urlsplit(settings.uri).scheme == "test"
+        address = urlsplit(settings.uri)
+        self.one_connection = address.scheme == "test"
+        self.is_local = not address.netloc
         self._uri = settings.uri
 
     def open(self) -> None:
@@ -198,4 +203,3 @@ _CREDENTIALS = {
     libvirt.VIR_CRED_PASSPHRASE: "password",
     libvirt.VIR_CRED_NOECHOPROMPT: "answer",
 }
-

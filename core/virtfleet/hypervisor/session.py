@@ -79,6 +79,11 @@ class Session:
         self._tried = 0.0
         self._announced: tuple[HostState, str] = (HostState.CONNECTING, "")
 
+    @property
+    def state(self) -> HostState:
+        """As told last."""
+        return self._state.state
+
     def reconnect(self) -> None:
         """The operator wants it tried again now."""
         self._retry.set()
@@ -157,7 +162,9 @@ class Session:
         groups = set(self._settings.groups)
         lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking, few=bool(groups))
         self.lanes, self.reach = lanes, reach
-        vitals = Vitals(reach, (lanes.long, lanes.storage, lanes.detail), self._tell, lambda: self.asker.asking)
+        vitals = Vitals(
+            reach, (lanes.long, lanes.storage, lanes.detail), self._tell, lambda: self.asker.asking
+        )
         host = HostWatch(self._settings, lanes, reach, meter, self._port)
         vms = VmWatch(self._settings, lanes, vitals, host, meter, self._port)
         networks = NetworkWatch(self._settings, lanes, vitals, vms, host, meter, self._port)

@@ -127,8 +127,10 @@ class Vitals:
                 self._report(verdict)
 
     async def _ask_around(self, task: asyncio.Future[Any]) -> Verdict:
+        # Where a lane can't be freed, a missed deadline ends the worker: not for a question in passing.
+        deadline = PROBE if self._reach.transport_answers else HARD
         libvirtd: asyncio.Future[Any] = asyncio.ensure_future(
-            self._probe_lane().call(lambda conn: conn.getLibVersion(), PROBE)
+            self._probe_lane().call(lambda conn: conn.getLibVersion(), deadline)
         )
         transport: asyncio.Future[Any] = asyncio.ensure_future(self._ping())
         try:
@@ -139,7 +141,10 @@ class Vitals:
             if task.done():
                 return Verdict.WELL
             answered = transport.done() and _succeeded(transport)
-            return Verdict.HUNG if answered or not self._reach.transport_answers else Verdict.SILENT
+            if self._reach.transport_answers:
+                return Verdict.HUNG if answered else Verdict.SILENT
+            # a link of libvirt's own can't be asked: far away it may be silent as long as nothing ever came
+            return Verdict.HUNG if self._answered or self._reach.is_local else Verdict.SILENT
         finally:
             for each in (libvirtd, transport):
                 each.add_done_callback(_seen)

@@ -30,6 +30,8 @@ D = TypeVar("D")
 
 _SLOW_EVERY = 300.0
 _READ_WITHIN = 1.0
+_LIBVIRT_WITHIN = 12.0
+"""Where libvirt is asked it may be the first question, which takes the opening of its connection along."""
 _FACTS_DEADLINE = 15.0
 
 
@@ -127,7 +129,7 @@ class HostWatch:
             return self._sampler.from_libvirt(cpu, memory)
 
         try:
-            return await self._lanes.monitor.call(ask, _READ_WITHIN + 1.0)
+            return await self._lanes.monitor.call(ask, _LIBVIRT_WITHIN)
         except HostError:
             return HostStats()
 

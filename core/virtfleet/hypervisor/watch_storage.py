@@ -243,7 +243,7 @@ class StorageWatch:
 
 
 def _name(volume: Any) -> str:
-    """"" for a name that is not UTF-8 (a file's name may be any bytes): it can't be asked for."""
+    """ "" for a name that is not UTF-8 (a file's name may be any bytes): it can't be asked for."""
     try:
         return str(volume.name())
     except UnicodeError:

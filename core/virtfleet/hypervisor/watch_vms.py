@@ -144,7 +144,13 @@ class VmWatch:
             self._sent_full = False
             if self._listener is not None:
                 self._meter.calls += 1
-                self._lanes.monitor.before_drop(happenings.Registration(conn, self._listener).undo)
+                registration = happenings.Registration(conn, self._listener)
+
+                def let_go() -> None:
+                    registration.undo()
+                    self._reader.domains = {}  # they hold the connection, too
+
+                self._lanes.monitor.before_drop(let_go)
         return self._reader.read(conn, domains.CHEAP)
 
     async def _describe(self, present: list[str]) -> None:

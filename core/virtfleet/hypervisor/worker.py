@@ -21,6 +21,9 @@ from virtfleet.model import HostState
 EXIT_STUCK = 75
 """A libvirt call could not be freed; known to the engine's supervisor."""
 
+EXIT_SILENT = 76
+"""The same, of a host that never answered: it stays unreachable."""
+
 log = logging.getLogger(__name__)
 
 
@@ -80,11 +83,11 @@ class _Worker:
             os._exit(1)  # the engine starts another
 
     async def _answer(self, request: wire.Request) -> None:
-        response = wire.Response(request.id)
         try:
             async with asyncio.timeout(request.deadline):
                 result: Any = await operations.run(self._session, request)
-            response = wire.Response(request.id, result)
+            self._port.send(wire.Response(request.id, result))  # here: what can't be encoded is answered too
+            return
         except TimeoutError:
             response = _failed(
                 request.id, DeadlineError(f"{request.op} took longer than {request.deadline:g} s")
@@ -98,6 +101,8 @@ class _Worker:
 
     def _stuck(self) -> None:
         """A call can't be freed: this process can only end, and be replaced."""
+        if self._session is not None and self._session.state is HostState.UNREACHABLE:
+            os._exit(EXIT_SILENT)
         self._port.send(wire.Status(HostState.HUNG, "a call to libvirt could not be freed"))
         os._exit(EXIT_STUCK)
 

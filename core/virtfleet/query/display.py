@@ -75,7 +75,9 @@ def _count(value: float, width: int) -> str:
 
 
 def _percent(value: float, width: int) -> str:
-    return f"{value:.0f} %" if width >= 5 else f"{value:.0f}%"
+    # 99.97 % full is not full: only what is 100 says so.
+    whole = "99" if 99.5 <= value < 100.0 else f"{value:.0f}"
+    return f"{whole} %" if width >= 5 else f"{whole}%"
 
 
 def format_duration(seconds: float) -> str:

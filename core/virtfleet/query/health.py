@@ -25,7 +25,8 @@ from virtfleet.model import (
     VmState,
 )
 from virtfleet.query.capacity import capacity_of
-from virtfleet.query.display import format_age, format_duration
+from virtfleet.query.display import format_age, format_duration, format_value
+from virtfleet.query.field import Unit
 from virtfleet.query.looks import Look, Meaning, broken_pause, glyph, host_look, plain_reason, vm_look
 from virtfleet.query.rows import PoolRow, pool_rows
 
@@ -125,7 +126,8 @@ def host_fault(host: HostView, now: float | None = None) -> Fault | None:
     if state is HostState.SLOW and host.latency_p95 is not None:
         text = f"{text}: p95 {format_duration(host.latency_p95)}"
     elif host.reason:
-        text = f"{text}: {host.reason}"
+        # The reason may start with the same words, and is then all there is to say.
+        text = host.reason if host.reason.lower().startswith(text) else f"{text}: {host.reason}"
     age = None if now is None or state is HostState.SLOW else host.age(now)
     if age is not None:
         text = f"{text}; last seen {format_age(age)} ago"
@@ -176,8 +178,7 @@ def pool_fault(row: PoolRow) -> Fault | None:
         bad = used >= FULL_BAD
         # An error elsewhere is the greater trouble; a full storage is greater than a warning.
         if worst is None or (bad and worst.severity is not Severity.ERROR):
-            # Rounded down: 99.97 % is not 100 %.
-            text = f"{int(used)} % full"
+            text = f"{format_value(used, Unit.PERCENT)} full"
             worst = Fault(Severity.ERROR if bad else Severity.WARNING, "full", text)
     return worst
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from virtfleet.model import HostState, HostStats, HostView
+from virtfleet.model import HostState, HostStats, HostView, Vm
 from virtfleet.query.display import format_age, format_duration
 from virtfleet.query.field import Field, Unit
 from virtfleet.query.health import host_fault, host_look
@@ -48,16 +48,26 @@ def _hugepages_free(row: HostRow) -> int | None:
     return sum(each.size * each.free for each in facts.hugepages) if facts else None
 
 
-def _running(row: HostRow) -> int:
-    return sum(vm.stats.state.active for vm in row.host.vms)
+def _of_vms(count: Callable[[tuple[Vm, ...]], int]) -> Callable[[HostRow], int | None]:
+    """A count over its VMs; None as long as it has never told which it has: that is not the same as none."""
+
+    def from_row(row: HostRow) -> int | None:
+        host = row.host
+        return count(host.vms) if host.vms or host.freshness.stats is not None else None
+
+    return from_row
 
 
-def _promised_vcpus(row: HostRow) -> int:
-    return sum(vm.stats.vcpus for vm in row.host.vms if vm.stats.state.active)
+def _running(vms: tuple[Vm, ...]) -> int:
+    return sum(vm.stats.state.active for vm in vms)
 
 
-def _promised_memory(row: HostRow) -> int:
-    return sum(vm.stats.memory for vm in row.host.vms if vm.stats.state.active)
+def _promised_vcpus(vms: tuple[Vm, ...]) -> int:
+    return sum(vm.stats.vcpus for vm in vms if vm.stats.state.active)
+
+
+def _promised_memory(vms: tuple[Vm, ...]) -> int:
+    return sum(vm.stats.memory for vm in vms if vm.stats.state.active)
 
 
 def _fault(row: HostRow) -> str | None:
@@ -120,11 +130,19 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "VMS",
         Unit.COUNT,
         "VMs defined or running on it.",
-        lambda row: len(row.host.vms),
+        _of_vms(len),
         width=5,
         priority=2,
     ),
-    Field("vms_running", "RUN", Unit.COUNT, "VMs that have a process on it.", _running, width=5, priority=3),
+    Field(
+        "vms_running",
+        "RUN",
+        Unit.COUNT,
+        "VMs that have a process on it.",
+        _of_vms(_running),
+        width=5,
+        priority=3,
+    ),
     Field(
         "load1",
         "LOAD",
@@ -257,7 +275,7 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "PROMISED",
         Unit.BYTES,
         "Memory given to VMs that have a process.",
-        _promised_memory,
+        _of_vms(_promised_memory),
         width=8,
         priority=8,
     ),
@@ -266,7 +284,7 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "VCPUS",
         Unit.COUNT,
         "Virtual CPUs of VMs that have a process.",
-        _promised_vcpus,
+        _of_vms(_promised_vcpus),
         width=6,
         priority=8,
     ),

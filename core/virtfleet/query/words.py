@@ -70,11 +70,7 @@ def describe_duration(seconds: float) -> str:
     if seconds < 10:
         return humanize.precisedelta(int(seconds * 10) / 10, format="%0.1f").replace(".0 ", " ")
     whole = int(seconds)
-    for span, step in ((_HOUR, 1), (_DAY, _MINUTE), (10 * _DAY, _HOUR)):
-        if whole < span:
-            break
-    else:
-        step = _DAY
+    step = 1 if whole < _HOUR else _MINUTE if whole < _DAY else _HOUR if whole < 10 * _DAY else _DAY
     return humanize.precisedelta(whole - whole % step, suppress=["months"], format="%d")
 
 

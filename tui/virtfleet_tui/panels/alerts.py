@@ -36,24 +36,25 @@ ALERT_FIELDS: tuple[Field[Any], ...] = (
         "How bad it is",
         lambda row: row.alert.severity.value,
         sort_key=lambda row: _RANK[row.alert.severity],
-        width=10,
+        width=9,
         glance=lambda row: glyph(row.alert.severity).text,
         priority=0,
     ),
-    Field("noun", "WHAT", Unit.TEXT, "Kind of object", lambda row: row.alert.noun, width=8, priority=1),
-    Field("name", "NAME", Unit.TEXT, "Its name", lambda row: row.alert.name, width=20, priority=0),
-    Field("host", "HOST", Unit.TEXT, "The host it is on", lambda row: row.alert.host, width=14, priority=1),
+    Field("noun", "WHAT", Unit.TEXT, "Kind of object", lambda row: row.alert.noun, width=7, priority=3),
+    Field("name", "NAME", Unit.TEXT, "Its name", lambda row: row.alert.name, width=16, priority=0),
+    Field("host", "HOST", Unit.TEXT, "The host it is on", lambda row: row.alert.host, width=12, priority=2),
     Field(
         "since",
         "SINCE",
         Unit.TEXT,
         "How long it is known",
         lambda row: row.alert.since,
-        width=6,
+        width=5,
         glance=_since,
-        priority=2,
+        priority=1,
     ),
-    Field("text", "TROUBLE", Unit.TEXT, "What is wrong", lambda row: row.alert.text, width=60, priority=0),
+    # The last column takes what room there is; it must be there on 80 cells too.
+    Field("text", "TROUBLE", Unit.TEXT, "What is wrong", lambda row: row.alert.text, width=40, priority=0),
 )
 
 

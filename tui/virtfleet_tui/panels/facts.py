@@ -63,7 +63,9 @@ def _drafts(row: Row, now: float) -> list[Draft]:
 def _value(value: Value, unit: Unit = Unit.TEXT) -> Pieces:
     if value is None or value in ("", ()):
         return [(UNKNOWN, "muted")]
-    return [(format_value(value, unit), "")]
+    text = format_value(value, unit)
+    # Below 1 K there is no letter that would say what it is.
+    return [(f"{text} bytes" if unit is Unit.BYTES and text.isdigit() else text, "")]
 
 
 def _told(label: str, value: Value) -> Fact | None:
@@ -140,7 +142,8 @@ def _host(row: HostRow, now: float) -> list[Draft]:
             )
         )
     if facts is not None:
-        layout = f"{facts.sockets} sockets, {facts.cores} cores, {facts.threads} threads"
+        counts = ((facts.sockets, "socket"), (facts.cores, "core"), (facts.threads, "thread"))
+        layout = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
         sections.append(
             Draft(
                 "Made of",

@@ -88,7 +88,7 @@ class FactsView(VerticalScroll):
 
 
 def _wrapped(pieces: Pieces, width: int) -> list[Pieces]:
-    """Pieces in lines of `width` cells; paths and identifiers have no blanks, so they are cut anywhere."""
+    """Pieces in lines of `width` cells, cut at blanks; paths and identifiers have none: cut anywhere."""
     lines: list[Pieces] = [[]]
     room = width
     for text, meaning in pieces:
@@ -100,8 +100,10 @@ def _wrapped(pieces: Pieces, width: int) -> list[Pieces]:
             room, rest = width, rest.strip()
         while cell_len(rest) > room:
             head = chop_cells(rest, max(room, 1))[0]
+            words = head if rest[len(head)] == " " else head[: head.rfind(" ") + 1]
+            head = words if words.strip() else head
             lines[-1].append((head, meaning))
-            rest = rest[len(head) :]
+            rest = rest[len(head) :].lstrip()
             lines.append([])
             room = width
         lines[-1].append((rest, meaning))

@@ -77,7 +77,7 @@ class ListPanel(Frame):
         self._visited = False
 
     def on_mount(self) -> None:
-        self.grid.faults_first = True
+        self.grid.faults_first = self.console.taste.of(self.noun.kind).faults_first
         for name, width in self.console.taste.of(self.noun.kind).widths.items():
             if name in {each.name for each in self.noun.fields}:
                 self.grid.size_column(name, width)
@@ -178,6 +178,13 @@ class ListPanel(Frame):
         self.grid.faults_only = not self.grid.faults_only
         self._retitle()
 
+    def toggle_faults_first(self) -> None:
+        """Off until it is asked for: rows that change places by themselves are hard to hit and to read."""
+        self.grid.faults_first = not self.grid.faults_first
+        self.console.taste.of(self.noun.kind).faults_first = self.grid.faults_first
+        self.console.keep()
+        self._retitle()
+
     def _empty(self) -> str:
         if self._snapshot is not None and not self._snapshot.hosts:
             where = getattr(self.console.fleet.settings, "path", "") or "~/.config/virtfleet/fleet.yaml"
@@ -189,7 +196,11 @@ class ListPanel(Frame):
         if self.filter_text:
             return f"Nothing matches the filter\n{self.filter_text}\n\nesc shows everything, / changes it"
         if self.grid.faults_only:
-            return f"No {self.noun.title} in trouble\n\nf shows everything again"
+            title = self.noun.title
+            # Words start small within a sentence, abbreviations stay: hosts, VMs.
+            return (
+                f"No {title if title[1].isupper() else title.lower()} in trouble\n\nf shows everything again"
+            )
         where = f" {self._scope_title}" if self._scope_title else ""
         return f"{self.noun.empty}{where}{self._silence()}"
 
@@ -200,6 +211,9 @@ class ListPanel(Frame):
         silent = [host for host in asked if not self.noun.told(host)]
         if not silent:
             return ""
+        if len(silent) == 1:
+            why = f": {silent[0].reason}" if silent[0].reason else ""
+            return f" so far\n\n{silent[0].name} has not told yet, it is {silent[0].state.value}{why}"
         some = ", ".join(f"{host.name} {host.state.value}" for host in silent[:3])
         more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
         return f" so far\n\n{len(silent)} of {len(asked)} hosts have not told yet: {some}{more}"
@@ -240,6 +254,8 @@ class ListPanel(Frame):
             right.append((f", {grid.marked:,} marked", "accent"))
         if grid.faults_only:
             right.append((", faults only", "warning"))
+        elif grid.faults_first:
+            right.append((", faults first", "accent"))
         if self.filter_text:
             right.append((f", filter {self.filter_text}", "accent"))
         if grid.sort:

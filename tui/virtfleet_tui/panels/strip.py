@@ -1,4 +1,8 @@
-"""The lower edge of the overview: plots and events of what is selected, where the terminal is high enough."""
+"""The lower edge of the overview: what is wrong with what is selected; plots and events, where there is room.
+
+Where there is none (a small terminal, a zoomed panel) it shows itself only for
+an object in trouble, because why a host is silent must not need another key.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +33,16 @@ class Strip(Frame):
         self._load = Plots(console.fleet, LOAD, id="strip-load")
         self._room = Plots(console.fleet, ROOM, id="strip-room")
         self._events = SubjectEvents(console.fleet, id="strip-events")
-        super().__init__(
-            "Nothing selected",
-            self._trouble,
-            Horizontal(self._load, self._room, self._events, id="strip-row"),
-            id=id,
-        )
+        self._row = Horizontal(self._load, self._room, self._events, id="strip-row")
+        super().__init__("Nothing selected", self._trouble, self._row, id=id)
         self._subject: Subject | None = None
         self._next: Subject | None = None
+        self._plotted: Subject | None = None
+        """What the plots are of: they may have had no room for the subject so far."""
         self._resting: Timer | None = None
 
     def on_resize(self, event: events.Resize) -> None:
-        # It may have had no room until now.
-        if self.display and self._next != self._subject:
-            self.show_subject(self._next)
+        self._draw_curves()
 
     def show_subject(self, subject: Subject | None) -> None:
         """Soon: while the cursor runs through a list, keys go before plots."""
@@ -55,20 +55,27 @@ class Strip(Frame):
     def _show_next(self) -> None:
         self._resting = None
         subject = self._next
-        if subject == self._subject or not self.display:
+        if subject == self._subject:
             return
         self._subject = subject
+        if subject is not None:
+            self.set_title((subject.title, "bold"), right=(("enter opens it", "muted"),))
+        else:
+            self.set_title(("Nothing selected", "muted"))
+        self._show_trouble(self._hands.fleet.snapshot)
+        self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        subject = self._subject
+        if subject == self._plotted or not (self.display and self._row.display):
+            return
+        self._plotted = subject
         curves = curves_of(subject.kind) if subject is not None else ()
         self._load.display = curves != ROOM
         self._room.display = curves == ROOM
         self._load.show(subject)
         self._room.show(subject)
         self._events.show(subject)
-        if subject is not None:
-            self.set_title((subject.title, "bold"), right=(("enter opens it", "muted"),))
-        else:
-            self.set_title(("Nothing selected", "muted"))
-        self._show_trouble(self._hands.fleet.snapshot)
 
     def show_fleet(self, snapshot: FleetSnapshot, changes: Changes | None) -> None:
         if changes is None or changes.events:
@@ -79,4 +86,6 @@ class Strip(Frame):
     def _show_trouble(self, snapshot: FleetSnapshot) -> None:
         row = find(snapshot, self._subject) if self._subject is not None else None
         self._load.limit("memory", memory_limit(row) if row is not None else None)
-        self._trouble.show(troubles_of(row, time.monotonic())[:1] if row is not None else ())
+        troubles = troubles_of(row, time.monotonic())[:1] if row is not None else []
+        self.set_class(bool(troubles), "-troubled")
+        self._trouble.show(troubles)

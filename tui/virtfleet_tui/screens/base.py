@@ -22,7 +22,7 @@ from virtfleet_tui.dialogs.help import HelpDialog
 from virtfleet_tui.keys import ANYWHERE, Key, bindings, footer, keys_for
 from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.panels.key_bar import KeyBar
-from virtfleet_tui.styles.themes import SHORT
+from virtfleet_tui.styles.themes import theme_named
 from virtfleet_tui.widgets.status_line import Status, StatusLine
 
 _STATUS_EVERY = 1.0
@@ -94,6 +94,7 @@ class FleetScreen(Screen[None]):
         """What completion may offer, by `Verb.completes`."""
         return {
             "themes": lambda: ["dark", "light"],
+            "faults": lambda: ["first"],
             "names": lambda: list(self.console.fleet.snapshot.hosts),
         }
 
@@ -106,6 +107,18 @@ class FleetScreen(Screen[None]):
         found = self._count()
         hosts = max(1, len(fleet.snapshot.hosts))
         text, _, until = self._message
+        if time.monotonic() < until:
+            # For these seconds the message goes before all else that has no room beside it.
+            wide, middle = self.size.width >= 160, self.size.width >= 100
+            self.query_one(StatusLine).show(
+                Status(
+                    fleet=fleet.settings.name if wide else "",
+                    view=self.title_text if middle else "",
+                    alerts=found.alerts,
+                    message=text,
+                )
+            )
+            return
         badges = ["demo, simulated"] if self.console.demo else []
         badges += ["read-only"] if self.console.read_only else []
         self.query_one(StatusLine).show(
@@ -117,7 +130,6 @@ class FleetScreen(Screen[None]):
                 alerts=found.alerts,
                 cost=fleet.calls_per_s / hosts,
                 badges=tuple(badges),
-                message=text if time.monotonic() < until else "",
             )
         )
 
@@ -229,13 +241,15 @@ class FleetScreen(Screen[None]):
             raise QueryError(f"{name} does not apply here")
 
     def set_theme(self, name: str) -> None:
-        """`dark`, `light`, or any theme's own name. QueryError: there is none."""
-        found = SHORT.get(name.lower(), name)
-        if found not in self.app.available_themes:
+        """`dark` or `light`. QueryError: there is no such theme."""
+        found = theme_named(name)
+        if found is None:
             raise QueryError(f"no theme {name!r}: dark or light", column=6)
         self.app.theme = found
         self.console.taste.theme = found
         self.console.keep()
+        if first := self.console.fleet.settings.ui.theme:
+            self.say(f"theme {name} for now: the fleet file asks for {first} at each start")
 
     def action_command(self) -> None:
         self.input_bar.ask(

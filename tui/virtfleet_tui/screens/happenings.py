@@ -159,7 +159,7 @@ class AlertsScreen(FleetScreen):
         self.grid.focus()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("filter", "faults", "sort", "reverse", "columns", "mark", "mark_all"):
+        if action in ("filter", "faults", "faults_first", "sort", "reverse", "columns", "mark", "mark_all"):
             return False
         if action == "open":
             return self.grid.selected is not None

@@ -60,7 +60,7 @@ class ListScreen(FleetScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         panel = self.panel
-        if action in ("filter", "faults", "sort", "reverse", "columns"):
+        if action in ("filter", "faults", "faults_first", "sort", "reverse", "columns"):
             return panel is not None
         if action in ("open", "mark", "mark_all"):
             return panel is not None and panel.grid.selected is not None
@@ -82,6 +82,10 @@ class ListScreen(FleetScreen):
     def action_faults(self) -> None:
         if self.panel is not None:
             self.panel.toggle_faults()
+
+    def action_faults_first(self) -> None:
+        if self.panel is not None:
+            self.panel.toggle_faults_first()
 
     def action_reverse(self) -> None:
         if self.panel is not None:
@@ -153,8 +157,10 @@ class ListScreen(FleetScreen):
 
     def carry_out(self, command: Command) -> None:
         panel = self.panel
-        if panel is None or command.verb not in ("sort", "columns", "filter"):
+        if panel is None or command.verb not in ("sort", "columns", "filter", "faults"):
             super().carry_out(command)
+        elif command.verb == "faults":
+            self._faults_by_name(panel, command.argument)
         elif command.verb == "sort":
             self.sort_by(panel, command.argument)
         elif command.verb == "filter":
@@ -165,6 +171,16 @@ class ListScreen(FleetScreen):
             self.call_later(self.action_columns)
         else:
             self._columns_by_name(panel, command.argument.replace(",", " ").split())
+
+    @staticmethod
+    def _faults_by_name(panel: ListPanel, how: str) -> None:
+        match how.lower():
+            case "":
+                panel.toggle_faults()
+            case "first":
+                panel.toggle_faults_first()
+            case _:
+                raise QueryError(f"faults alone, or faults first; not {how!r}", column=7)
 
     def _columns_by_name(self, panel: ListPanel, names: list[str]) -> None:
         found = [panel.noun.named(name) for name in names]

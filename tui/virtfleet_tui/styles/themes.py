@@ -12,6 +12,8 @@ from typing import Literal
 from textual.content import Content
 from textual.theme import Theme
 
+from virtfleet.errors import ConfigError
+
 DARK = "virtfleet-dark"
 LIGHT = "virtfleet-light"
 SHORT = {"dark": DARK, "light": LIGHT}
@@ -108,6 +110,22 @@ THEMES = (
         cursor="#c5dcf5",
     ),
 )
+
+
+def theme_named(name: str) -> str | None:
+    """The theme that a person calls `name`; None: there is none.
+
+    Textual brings others. They lack the colours that our styles name, and nobody has looked at their contrast.
+    """
+    found = SHORT.get(name.lower(), name)
+    return found if found in (DARK, LIGHT) else None
+
+
+def check(name: str, where: str) -> None:
+    """ConfigError: there is no theme of this name. `where`: who asks for it; an empty name asks for none."""
+    if name and theme_named(name) is None:
+        raise ConfigError(f"{where}: no theme {name!r}", cure="dark or light")
+
 
 _STYLES = {
     "good": "$success",

@@ -38,7 +38,7 @@ _LABEL = 6
 """Cells of the figures at the y axis."""
 _AXIS = _LABEL + 1
 _FIGURE, _SHORT = 6, 4
-_APART = 2
+_APART = 1
 """Cells of the title line that stay free: what stands beside the plot is not its last figure."""
 _MEANINGS = ("gauge", "", "accent")
 _CLASSES = tuple(meaning_class(each) for each in _MEANINGS)
@@ -53,8 +53,8 @@ _DETAIL: tuple[tuple[tuple[str, ...], int], ...] = (
     (("now ",), _SHORT),
     ((), 0),
 )
-"""What the title line says of each series, and cells of a figure, as far as there is room; a blank: the figure
-without its word."""
+"""What the title line says of each series, and cells of a figure, as far as there is room. A blank: its
+figure without its word."""
 _SMALLEST = 3
 """Lines below which there is no room for a curve."""
 

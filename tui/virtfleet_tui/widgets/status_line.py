@@ -181,7 +181,7 @@ def _right(status: Status, clock: str) -> list[tuple[int, list[Piece]]]:
     alerts: list[Piece] = [(f"  alerts {0:<3}", "muted")]
     if status.alerts:
         bad = status.alerts_bad is None or status.alerts_bad > 0
-        sign, its = (signs.bad, "bad") if bad else ("!", "warning")
+        sign, its = (signs.bad, "bad") if bad else (signs.warning, "warning")
         alerts = [(f"{sign} alerts {status.alerts:<3}", its)]
     parts.append((1, alerts))
     if status.jobs:

@@ -246,7 +246,7 @@ def _ask(target: SshTarget, key: bytes, offered: str, ask: Asker, authority: boo
     hint = " Certificate authorities of known_hosts are not consulted." if authority else ""
     answer = ask(
         PromptKind.HOST_KEY,
-        f"The host key of {label} is not known: {offered}.{hint} Type yes to trust it and note it in {file}.",
+        f"The host key of {label} is not known: {offered}.{hint} Once trusted it is noted in {file}.",
         secret=False,
         identity=fingerprint(key),
     )
