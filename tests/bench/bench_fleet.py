@@ -1,20 +1,19 @@
 """The console on 500 simulated hosts with 10,000 VMs, as an operator has it: in a terminal, on this machine.
 
 How long until all rows are there; what the process of console and engine costs in the steady state; what a
-worker costs; how long from a key to its paint, also while three hosts hang. Hosts hang by their workers:
-these are stopped, as are those that the console starts in their place.
+worker costs; how long from a key to its paint, also while three hosts hang: hosts beside the others, whose
+libvirt takes connections and never answers.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import re
 import signal
+import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,8 @@ def measure(options: argparse.Namespace) -> list[Figure]:
 
 def _one_console(folders: Home, hosts: int, vms: int, seconds: float) -> list[Figure]:
     status = folders.folder / "status"
-    argv = [sys.executable, str(_SCRIPT), str(hosts), str(vms), str(status)]
+    silence = Silence(folders.folder, HANGING)
+    argv = [sys.executable, str(_SCRIPT), str(hosts), str(vms), str(status), *silence.paths]
     fleet = f"{hosts} simulated hosts × {vms // hosts} VMs"
     title = re.compile(rf"VMs ─+ {vms:,}\b")
     with Terminal(argv, folders.environment) as terminal:
@@ -67,13 +67,12 @@ def _one_console(folders: Home, hosts: int, vms: int, seconds: float) -> list[Fi
         each = [memory["Pss"] for memory in processes.memories(workers)]
         watched = Watched(terminal)
         calm = watched.keys()
-        with Hang(terminal.process.pid, workers[:: max(1, len(workers) // HANGING)][:HANGING]) as hang:
-            terminal.drain(10.0)
-            hanging = watched.keys(hang)
-            tell(terminal, status)
-            states = _read(status)[-1]["states"]
-            say(f"while {HANGING} hosts hang: {states}, {hang.stopped} workers were stopped")
+        silence.fall(terminal, status)
+        hanging = watched.keys()
+        tell(terminal, status)
+        say(f"while {HANGING} hosts hang: {_read(status)[-1]['states']}")
         say(f"leaving took {terminal.quit():.1f} s")
+        silence.close()
     changes = f"{vms:,} rows, {round(steady.samples_per_s * vms / hosts, -2):,.0f} changes a second"
     return [
         Figure(f"{fleet}: all rows there", "≤ 20 s", f"{rows:.1f} s"),
@@ -83,7 +82,7 @@ def _one_console(folders: Home, hosts: int, vms: int, seconds: float) -> list[Fi
             f"{steady.share:.1f} % of a core, {steady.rss:.0f} MB (PSS {steady.pss:.0f} MB)",
         ),
         Figure(
-            f"memory of one worker (PSS), {len(each)} simulated",
+            f"memory of one worker (PSS), of {hosts} simulated hosts",
             "≤ 10 MB",
             f"{np.median(each):.1f} MB (largest {max(each):.1f} MB)",
         ),
@@ -166,15 +165,13 @@ class Watched:
         self._at = ""
         self._press(b"g")
 
-    def keys(self, hang: Hang | None = None) -> list[float]:
+    def keys(self) -> list[float]:
         """Seconds from each key to its paint; NaN: it was not painted in time."""
         took = []
         for number, key in enumerate(KEYS):
             took.append(self._press(key))
             # Not in step with the console's own pace of ten paints a second.
             self._terminal.drain(0.05 + 0.037 * (number % 3))
-            if hang is not None and number % 5 == 0:
-                hang.again()
         self._press(b"g")
         return took
 
@@ -190,36 +187,33 @@ class Watched:
         return True
 
 
-@dataclass
-class Hang:
-    """Workers that are stopped, and the ones that come in their place, until the end of `with`."""
+# ---- hosts that hang
 
-    console: int
-    chosen: list[int]
-    stopped: int = 0
-    _well: set[int] = field(default_factory=set)
-    _stopped: list[int] = field(default_factory=list)
 
-    def __enter__(self) -> Hang:
-        self._well = set(processes.workers(self.console)) - set(self.chosen)
-        self.again()
-        return self
+class Silence:
+    """Sockets of hosts. At first nobody listens; from `fall` on they take connections and never answer."""
 
-    def again(self) -> None:
-        """Stops what was started since."""
-        for pid in set(processes.workers(self.console)) - self._well - set(self._stopped):
-            self._signal(pid, signal.SIGSTOP)
-            self._stopped.append(pid)
-            self.stopped += 1
+    def __init__(self, folder: Path, count: int) -> None:
+        self.paths = [str(folder / f"silent{number}") for number in range(count)]
+        self._sockets: list[socket.socket] = []
 
-    def __exit__(self, *_: object) -> None:
-        for pid in set(self._stopped) & set(processes.workers(self.console)):
-            self._signal(pid, signal.SIGCONT)
+    def fall(self, terminal: Terminal, status: Path) -> None:
+        """Waits until the console says that they hang, or a minute has passed."""
+        for path in self.paths:
+            listening = socket.socket(socket.AF_UNIX)
+            listening.bind(path)
+            listening.listen(64)
+            self._sockets.append(listening)
+        until = time.monotonic() + 60.0
+        while time.monotonic() < until:
+            terminal.drain(1.0)
+            tell(terminal, status)
+            if _read(status)[-1]["states"].get("hung", 0) >= len(self.paths):
+                return
 
-    @staticmethod
-    def _signal(pid: int, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
 
 
 if __name__ == "__main__":

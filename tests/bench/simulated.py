@@ -1,6 +1,7 @@
-"""The console on a simulated fleet of any size: `simulated.py HOSTS VMS STATUS`, for bench_fleet.py.
+"""The console on a simulated fleet of any size: `simulated.py HOSTS VMS STATUS [SOCKET...]`.
 
 The same steps as `virtfleet --demo` (virtfleet_tui/__main__.py, launch.py), which has a fleet of one size.
+Each SOCKET is the libvirt socket of one host more, which bench_fleet.py makes hang.
 On SIGUSR1 it appends a line of JSON to the file STATUS: how many changes there were, in which states the
 hosts are, and how old their samples.
 """
@@ -17,16 +18,23 @@ from virtfleet.config.folders import state_dir
 from virtfleet.hypervisor.zygote import Zygote
 
 
-def main(hosts: int, vms: int, status: Path) -> int:
+def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
     zygote = Zygote.start(state_dir() / "workers.log")
     try:
         import msgspec
+        from msgspec.structs import replace
 
         from virtfleet.config.demo import demo_fleet
+        from virtfleet.config.settings import HostSettings
         from virtfleet.engine import Engine
         from virtfleet_tui.app import VirtfleetApp
 
-        engine = Engine(demo_fleet(hosts, vms), zygote=zygote)
+        fleet = demo_fleet(hosts, vms)
+        more = {
+            f"silent{number}": HostSettings(name=f"silent{number}", uri=f"qemu+unix:///system?socket={path}")
+            for number, path in enumerate(sockets, 1)
+        }
+        engine = Engine(replace(fleet, hosts={**fleet.hosts, **more}), zygote=zygote)
 
         def tell(*_: object) -> None:
             now, views = time.monotonic(), engine.snapshot.hosts.values()
@@ -50,4 +58,4 @@ def main(hosts: int, vms: int, status: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))

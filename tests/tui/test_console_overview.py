@@ -50,22 +50,61 @@ async def test_small_screens_show_one_panel_at_a_time(tmp_path: Path) -> None:
         assert "✖ hung" in hands.text
 
 
-async def test_trouble_comes_first_and_says_why(tmp_path: Path) -> None:
+async def test_a_host_in_trouble_says_why(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
-        assert hands.names("hosts") == ["hv02", "hv03", "hv04", "hv01"]
         line = next(each for each in hands.text.split("\n") if "✖ refused" in each)
         assert "the host key changed" in line
         assert "never" in line
-        await hands.press("j")
+        await hands.press("j", "j")
         text = await hands.until("try: Look at the host")
         assert "libvirtd has not answered for 14 s" in text
+
+
+@pytest.mark.parametrize(("size", "zoomed"), [((80, 24), False), ((110, 31), False), ((120, 36), True)])
+async def test_where_there_is_no_room_for_plots_trouble_is_still_told(
+    tmp_path: Path, size: tuple[int, int], zoomed: bool
+) -> None:
+    async with console(small_fleet(), tmp_path, size) as hands:
+        if zoomed:
+            await hands.press("z")
+        assert not hands.overview.query_one(Strip).display
+        await hands.press("j", "j")
+        text = await hands.until("try: Look at the host")
+        assert "libvirtd has not answered for 14 s" in text
+        assert "no samples" not in text
+        assert "CPU  ━" not in text
+        await hands.press("k", "k")
+        await hands.pilot.pause(0.2)
+        assert not hands.overview.query_one(Strip).display
+        if zoomed:
+            await hands.press("z")
+            await hands.until("CPU  ━")
+
+
+async def test_faults_first_is_asked_for_and_kept(tmp_path: Path) -> None:
+    rest = ["hv01", "hv02", "hv03", "hv04"]
+    async with console(small_fleet(), tmp_path) as hands:
+        assert hands.names("hosts") == rest
+        assert "faults first" not in hands.text
+        await hands.press("F")
+        assert hands.names("hosts") == ["hv02", "hv03", "hv04", "hv01"]
+        assert "4, faults first, by name" in hands.text
+        assert not hands.overview.panel_of("vms").grid.faults_first
+    async with console(small_fleet(), tmp_path) as hands:
+        assert hands.names("hosts") == ["hv02", "hv03", "hv04", "hv01"]
+        await hands.command("faults first")
+        assert hands.names("hosts") == rest
+        await hands.command("faults")
+        assert hands.names("hosts") == ["hv02", "hv03", "hv04"]
+        await hands.command("faults last")
+        assert "faults alone, or faults first" in hands.text
 
 
 async def test_the_cursor_on_a_host_narrows_and_escape_widens(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
         vms, pools = hands.overview.panel_of("vms"), hands.overview.panel_of("pools")
         assert vms.grid.total == 20
-        await hands.press("j")
+        await hands.press("j", "j")
         assert vms.scope == frozenset({"hv03"})
         assert (vms.grid.total, pools.grid.total) == (6, 1)
         assert "VMs on hv03" in hands.text
@@ -94,7 +133,7 @@ async def test_marked_hosts_narrow_to_all_of_them(tmp_path: Path) -> None:
 async def test_a_narrowed_list_lives(tmp_path: Path) -> None:
     feeder = small_fleet()
     async with console(feeder, tmp_path) as hands:
-        await hands.press("j")
+        await hands.press("j", "j")
         feeder.push(host("hv01", [vm(1, name="elsewhere")]))
         feeder.change("hv03", vms=(vm(21, name="renamed"),))
         await hands.settle()
@@ -157,11 +196,13 @@ async def test_empty_lists_speak(tmp_path: Path) -> None:
 
 async def test_nothing_from_a_silent_host_is_not_called_nothing(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
-        await hands.press("j", "j")
+        await hands.press("G")
         text = hands.text
         assert "VMs on hv04" in text
         assert "No VMs on hv04 so far" in text
-        assert "1 of 1 hosts have not told yet: hv04 refused" in text
+        assert "hv04 has not told yet, it is refused: the host key changed" in text
+        row = next(line for line in text.split("\n") if "hv04" in line and "refused" in line)
+        assert " 0 " not in row
 
 
 async def test_a_terminal_that_changes_its_size(tmp_path: Path) -> None:
@@ -208,7 +249,7 @@ async def test_zoom(tmp_path: Path) -> None:
 async def test_the_strip_follows_the_selection(tmp_path: Path) -> None:
     async with console(small_fleet(), tmp_path) as hands:
         assert hands.overview.query_one(Strip).display
-        await hands.until("╭─ hv02 ─")
+        await hands.until("╭─ hv01 ─")
         await hands.press("2", "j")
         await hands.until("╭─ vm-00002 on hv01 ─")
         await hands.until("CPU")
@@ -222,6 +263,9 @@ async def test_the_demo_says_what_it_is_until_it_is_put_away(tmp_path: Path) -> 
         assert "demo, simulated" in hands.text.split("\n")[0]
         assert "This is the demo" in hands.text
         assert "fleet.yaml" in hands.text
+        await hands.pilot.resize_terminal(80, 24)
+        await hands.pilot.pause()
+        assert "~/.config/virtfleet/fleet.yaml" in hands.text
         await hands.press("escape")
         assert "This is the demo" not in hands.text
     async with console(small_fleet(), tmp_path, demo=True) as hands:
@@ -234,11 +278,12 @@ async def test_read_only_is_said(tmp_path: Path) -> None:
         assert "read-only" in hands.text.split("\n")[0]
 
 
-async def test_q_asks_once(tmp_path: Path) -> None:
-    async with console(small_fleet(), tmp_path) as hands:
+@pytest.mark.parametrize("size", SIZES)
+async def test_q_asks_once(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with console(small_fleet(), tmp_path, size, demo=True, read_only=True) as hands:
         await hands.press("q")
         assert hands.app.is_running
-        assert "q again leaves" in hands.text
+        assert "q again leaves the console; the fleet goes on" in hands.text.split("\n")[0]
         await hands.press("q")
         assert not hands.app.is_running
 

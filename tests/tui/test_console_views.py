@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tui.console import console
-from tui.feeder import event, small_fleet, vm
-from virtfleet.errors import DeadlineError
+from tui.feeder import Feeder, event, host, small_fleet, vm
+from virtfleet.config.settings import FleetSettings, UiSettings
+from virtfleet.errors import ConfigError, DeadlineError
+from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.dialogs.columns import ColumnsDialog
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.screens.overview import Overview
 from virtfleet_tui.screens.xml import XmlScreen
+from virtfleet_tui.styles.themes import check
 
 
 async def test_command_mode_opens_filtered_views(tmp_path: Path) -> None:
@@ -156,11 +162,15 @@ async def test_events(tmp_path: Path) -> None:
         assert "1 of 2, with web" in hands.text
 
 
-async def test_alerts_say_what_to_try_and_lead_there(tmp_path: Path) -> None:
-    async with console(small_fleet(), tmp_path) as hands:
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
+async def test_alerts_say_what_to_try_and_lead_there(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with console(small_fleet(), tmp_path, size) as hands:
         await hands.press("7")
         text = await hands.until("try: Look at the host")
         assert text.index("hv03") < text.index("hv02")
+        assert "TROUBLE" in text
+        assert "HOST" in text
+        assert "✖ hv03: libvirtd does not answer: libvirtd has not answered for 14 s" in text
         await hands.press("enter")
         assert hands.screen.title_text == "host hv03"
 
@@ -183,6 +193,32 @@ async def test_palette_runs_commands_by_name(tmp_path: Path) -> None:
         await hands.press("enter")
         await hands.pilot.pause(0.2)
         assert hands.app.theme == "virtfleet-light"
+        await hands.press("C", "ctrl+p")
+        assert hands.shows(ColumnsDialog)
+
+
+async def test_only_themes_that_fit_our_styles(tmp_path: Path) -> None:
+    settings = FleetSettings(hosts={}, name="test", ui=UiSettings(theme="light"))
+    feeder = Feeder(host("hv1"), settings=settings)
+    async with console(feeder, tmp_path) as hands:
+        assert hands.app.theme == "virtfleet-light"
+        await hands.command("theme solarized-dark")
+        assert "no theme 'solarized-dark': dark or light" in hands.text
+        await hands.press("escape")
+        await hands.command("theme dark")
+        assert hands.app.theme == "virtfleet-dark"
+        assert "the fleet file asks for light at each start" in hands.text
+    async with console(feeder, tmp_path) as hands:
+        assert hands.app.theme == "virtfleet-light"
+    async with console(feeder, tmp_path, theme="Dark") as hands:
+        assert hands.app.theme == "virtfleet-dark"
+
+
+def test_a_wrong_theme_is_named_with_its_place() -> None:
+    check("", "--theme")
+    check("Light", "--theme")
+    with pytest.raises(ConfigError, match=r"^--theme: no theme 'nord'"):
+        check("nord", "--theme")
 
 
 async def test_sort(tmp_path: Path) -> None:
@@ -197,6 +233,17 @@ async def test_sort(tmp_path: Path) -> None:
         assert "Sort VMs by" in hands.text
         await hands.press("k", "k", "k", "k", "enter")
         assert hands.overview.panel_of("vms").grid.sort[0] == "name"
+
+
+@pytest.mark.parametrize("opens", ["o", "C", "?"])
+async def test_a_key_that_repeats_answers_a_dialog_once(tmp_path: Path, opens: str) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("2", opens)
+        for key in ("enter", "enter", "escape"):
+            hands.app.simulate_key(key)
+        await hands.pilot.pause(0.2)
+        assert hands.app.is_running
+        assert not isinstance(hands.screen, Dialog)
 
 
 async def test_taste_is_kept(tmp_path: Path) -> None:

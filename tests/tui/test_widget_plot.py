@@ -172,6 +172,12 @@ async def test_no_data_says_so_and_a_missing_last_sample_is_not_now() -> None:
         plot.set_series([4.0, 2.0, 0.0], [1024.0, 2048.0, math.nan])
         await pilot.pause()
         assert screen_lines(app)[0].startswith("net  now —  max 2.0K")
+        plot.set_series([29.0, 27.0, 25.0], [1024.0, 2048.0, 1024.0])
+        await pilot.pause()
+        assert screen_lines(app)[0].startswith("net  now —  max 2.0K"), "its host has hung for 25 s"
+        plot.set_series([85.0, 55.0, 25.0], [1024.0, 2048.0, 1024.0])
+        await pilot.pause()
+        assert screen_lines(app)[0].startswith("net  now 1.0K  max 2.0K"), "a sample every 30 s"
         plot.clear()
         await pilot.pause()
         assert screen_lines(app)[0] == "net —"

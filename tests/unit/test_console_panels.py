@@ -7,10 +7,11 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tui.feeder import host, pool, small_fleet, vm
-from virtfleet.model import HostState, PoolState, VmState
-from virtfleet.query.rows import HostRow, PoolRow, VmRow
+from virtfleet.model import HostState, PoolState, VmState, Volume
+from virtfleet.query.rows import HostRow, PoolRow, VmRow, VolumeRow
 from virtfleet_tui.panels.columns import columns_of
 from virtfleet_tui.panels.facts import facts_of
 from virtfleet_tui.panels.facts_view import _wrapped
@@ -91,6 +92,40 @@ def test_pairs_show_both_and_sort_by_their_sum() -> None:
     assert disk.glance(row) == "1.4M/3.1M"
     assert disk.key(row) == 4.7e6
     assert (disk.glance(off), disk.key(off)) == ("—", None)
+
+
+def test_memory_is_the_guests_or_unknown() -> None:
+    fields = {field.name: field for field in columns_of("vm", LISTED["vm"].noun.fields)}
+    memory = fields["memory_both"]
+    assert memory.glance is not None
+    booting = vm(1)
+    booting = replace(booting, stats=replace(booting.stats, memory_used=None))
+    assert memory.glance(VmRow(host("hv1"), vm(1))) == "2.0G/4.0G"
+    assert memory.glance(VmRow(host("hv1"), booting)) == "—/4.0G"
+    assert memory.key(VmRow(host("hv1"), booting)) is None
+
+
+def test_words_are_not_cut_where_there_is_a_blank() -> None:
+    def lines(text: str, width: int) -> list[str]:
+        return ["".join(text for text, _ in line) for line in _wrapped([(text, "")], width)]
+
+    assert lines("Debian GNU/Linux 12 (bookworm)", 20) == ["Debian GNU/Linux 12 ", "(bookworm)"]
+    assert lines("aeb7808a-f728-5ab8", 10) == ["aeb7808a-f", "728-5ab8"]
+    assert lines("one two", 3) == ["one", "two"]
+
+
+def test_small_sizes_and_single_things_are_named_right() -> None:
+    facts = {
+        fact.label: "".join(text for text, _ in fact.pieces)
+        for row in (
+            VolumeRow(host("hv1"), Volume("default", "tiny", capacity=37, allocation=512), "x"),
+            HostRow(host("hv1")),
+        )
+        for section in facts_of(row, 0.0)
+        for fact in section.facts
+    }
+    assert facts["size"] == "37 bytes"
+    assert facts["cpus"] == "16  1 socket, 8 cores, 2 threads"
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,18 @@ async def test_asking_three_times_for_a_connection_makes_one(engine: Engine) -> 
     assert all(host.link is not None and host.link.pid is not None for host in supervisor.hosts.values())
 
 
+async def test_a_worker_that_dies_whenever_it_is_up_is_started_ever_more_slowly(engine: Engine) -> None:
+    supervisor = engine._supervisor
+    assert supervisor is not None
+    host = supervisor.hosts["hv01"]
+    for failures in (1, 2, 3):
+        await until(lambda: engine.snapshot.hosts["hv01"].state is HostState.UP and host.link is not None)
+        os.kill(pid_of(engine, "hv01"), signal.SIGKILL)
+        await until(lambda: host.link is None)
+        assert host._failures == failures
+    await until(lambda: engine.snapshot.hosts["hv01"].state is HostState.UP)
+
+
 async def test_a_subscriber_that_fails_costs_no_host_its_worker(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -67,7 +67,8 @@ def test_an_ambiguous_name_lists_the_candidates() -> None:
     ("text", "message", "cure"),
     [
         ("wed", "no vm wed", "did you mean web?"),
-        ("db@hv2", "no vm db@hv2", "did you mean db?"),
+        ("db@hv2", "no vm db@hv2", "there is db@hv1"),
+        ("web@hv3", "no host hv3 in this fleet", "there is web@hv1 and web@hv2"),
         ("", "no vm ", ""),
     ],
 )

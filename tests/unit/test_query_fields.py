@@ -243,6 +243,15 @@ def test_the_state_of_a_hung_host_shows_its_age() -> None:
     assert field.glance(HostRow(host())) == "● up"
 
 
+def test_what_a_host_never_told_is_unknown_and_not_none() -> None:
+    never, empty = HostView("hv1", "test:///"), host("hv2", vms=())
+    for name in ("vms", "vms_running", "vcpus_promised", "memory_promised"):
+        field = NOUNS["host"].field(name)
+        assert field is not None
+        assert field.get(HostRow(never)) is None
+        assert field.get(HostRow(empty)) == 0
+
+
 def test_states_sort_by_urgency() -> None:
     state = NOUNS["host"].field("state")
     assert state is not None

@@ -17,7 +17,8 @@ from virtfleet.model import (
     VmState,
 )
 from virtfleet.query.capacity import Capacity, capacity_of, sane
-from virtfleet.query.display import cell_width
+from virtfleet.query.display import cell_width, format_value
+from virtfleet.query.field import Unit
 from virtfleet.query.health import (
     alerts,
     glyph,
@@ -61,6 +62,8 @@ def test_faults_of_hosts() -> None:
         "refused",
         "access refused: wrong key",
     )
+    same = "libvirtd does not answer, the host does"
+    assert of(HostState.HUNG, reason=same, freshness=old) == ("hung", f"{same}; last seen 14s ago")
     assert of(HostState.UP, freshness=old) == ("late", "up, but the last sample is 14s old")
     assert host_fault(host(freshness=old)) is None
     assert of(HostState.UP, freshness=old, interval=10.0) is None
@@ -127,6 +130,7 @@ def test_faults_of_pools() -> None:
     assert of((up, pool()), (host("hv3"), lost)) == ("inaccessible", "inaccessible on hv3")
     assert of((up, pool(used=99.97))) == ("full", "99 % full")
     assert of((up, pool(used=99.0)), (host("hv3"), lost)) == ("inaccessible", "inaccessible on hv3")
+    assert of((up, pool(used=91.7))) == ("full", f"{format_value(91.7, Unit.PERCENT)} full")
     assert of((up, pool(used=98.0, state=PoolState.DEGRADED))) == ("full", "98 % full")
     assert of((up, pool(used=91.0, state=PoolState.DEGRADED))) == ("degraded", "degraded")
 

@@ -106,6 +106,7 @@ def test_other_numbers() -> None:
         (1234567, Unit.COUNT, 5, "1.2M"),
         (81.4, Unit.PERCENT, 6, "81 %"),
         (100.0, Unit.PERCENT, 4, "100%"),
+        (99.97, Unit.PERCENT, 6, "99 %"),
         (0.012, Unit.SECONDS, 6, "12ms"),
         (2.1, Unit.SECONDS, 6, "2.1s"),
         (12000, Unit.SECONDS, 6, "3h20m"),

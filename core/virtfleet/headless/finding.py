@@ -82,11 +82,12 @@ def find(noun: Noun[Any], rows: Sequence[Any], want: Wanted) -> Any:
         if (want.name in _names(row) or uuid in _uuids(row)) and (not want.host or want.host in hosts_of(row))
     ]
     if not found:
-        _, at, host = want.name.rpartition("@")
-        elsewhere = [row for row in rows if at and want.name.removesuffix(f"@{host}") in _names(row)]
-        if elsewhere:
+        before, _, after = want.name.rpartition("@")
+        name = want.name if want.host else before
+        if elsewhere := [row for row in rows if name and name in _names(row)]:
             raise NotFoundError(
-                f"no host {host} in this fleet", cure=f"there is {', '.join(map(label, elsewhere[:3]))}"
+                f"no {noun.name} {want.text}" if want.host else f"no host {after} in this fleet",
+                cure=f"there is {' and '.join(map(label, elsewhere[:3]))}",
             )
         near = get_close_matches(want.name, sorted({_names(row)[0] for row in rows}), 3, 0.6)
         cure = f"did you mean {' or '.join(near)}?" if near else ""

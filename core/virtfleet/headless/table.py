@@ -67,7 +67,8 @@ def render(
     if not style.chosen and rows:
         columns = [c for c in columns if c.is_name or any(cell != UNKNOWN for cell in c.cells)]
     if any(stale):
-        marks = [format_age(age_of(row, now)) if old else "" for row, old in zip(rows, stale, strict=True)]
+        ages = [age_of(row, now) if old else -1.0 for row, old in zip(rows, stale, strict=True)]
+        marks = ["never" if age is None else format_age(age) if age >= 0 else "" for age in ages]
         columns.append(_Column(None, "STALE", marks, max(5, *map(len, marks)), True, 0))
     columns = _fitted(columns, style)
     if columns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -155,6 +156,7 @@ class Session:
             self.asker.abandon()
             if lost.done():
                 lost.exception()
+            self._loop.call_later(2.0, gc.collect)  # what went is a net of cycles that hold descriptors
 
     async def _serve(self, reach: Reach, lost: asyncio.Future[None]) -> None:
         """Watches the host until libvirtd or the connection is gone."""

@@ -42,7 +42,7 @@ ALERT_FIELDS: tuple[Field[Any], ...] = (
     ),
     Field("noun", "WHAT", Unit.TEXT, "Kind of object", lambda row: row.alert.noun, width=7, priority=3),
     Field("name", "NAME", Unit.TEXT, "Its name", lambda row: row.alert.name, width=16, priority=0),
-    Field("host", "HOST", Unit.TEXT, "The host it is on", lambda row: row.alert.host, width=12, priority=2),
+    Field("host", "HOST", Unit.TEXT, "The host it is on", lambda row: row.alert.host, width=10, priority=1),
     Field(
         "since",
         "SINCE",
@@ -51,10 +51,10 @@ ALERT_FIELDS: tuple[Field[Any], ...] = (
         lambda row: row.alert.since,
         width=5,
         glance=_since,
-        priority=1,
+        priority=2,
     ),
     # The last column takes what room there is; it must be there on 80 cells too.
-    Field("text", "TROUBLE", Unit.TEXT, "What is wrong", lambda row: row.alert.text, width=40, priority=0),
+    Field("text", "TROUBLE", Unit.TEXT, "What is wrong", lambda row: row.alert.text, width=36, priority=0),
 )
 
 

@@ -192,7 +192,10 @@ class AlertsScreen(FleetScreen):
         subject = self.subject
         row = find(self.console.fleet.snapshot, subject) if subject is not None else None
         found = troubles_of(row, time.monotonic()) if row is not None else []
-        self.query_one(TroubleView).show(found[:1])
+        named = [
+            each._replace(text=f"{subject.title}: {each.text}") for each in found[:1] if subject is not None
+        ]
+        self.query_one(TroubleView).show(named)
 
     @on(Grid.Opened)
     def _opened(self, event: Grid.Opened) -> None:

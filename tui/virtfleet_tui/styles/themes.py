@@ -115,7 +115,7 @@ THEMES = (
 def theme_named(name: str) -> str | None:
     """The theme that a person calls `name`; None: there is none.
 
-    Textual brings others. They lack the colours that our styles name, and nobody has looked at their contrast.
+    Textual brings others. They lack colours that our styles name, and nobody has looked at their contrast.
     """
     found = SHORT.get(name.lower(), name)
     return found if found in (DARK, LIGHT) else None

@@ -55,6 +55,8 @@ _DETAIL: tuple[tuple[tuple[str, ...], int], ...] = (
 )
 """What the title line says of each series, and cells of a figure, as far as there is room. A blank: its
 figure without its word."""
+_LATE = 10.0
+"""Seconds after which the newest sample is not called now; more where samples come seldom."""
 _SMALLEST = 3
 """Lines below which there is no room for a curve."""
 
@@ -221,6 +223,12 @@ class Plot(Widget):
     def _in_span(self, values: Floats) -> Floats:
         return values[self._ages <= self._span]
 
+    def _has_ended(self) -> bool:
+        """Whether the newest sample is older than samples come: its host hangs."""
+        ages = self._ages
+        step = float(ages[-2] - ages[-1]) if ages.size > 1 else 0.0
+        return float(ages[-1]) > max(_LATE, 3.0 * step)
+
     def _figure(self, value: float, cells: int = _FIGURE) -> str:
         whole: int | float = round(value) if self._unit in (Unit.BYTES, Unit.RATE) else value
         return format_value(whole, self._unit, cells).strip()
@@ -244,8 +252,8 @@ class Plot(Widget):
         if not values.size:
             return [*out, (" —", "muted")] if wanted else out
         latest = float(self._values[index][-1])
-        # after a missing last sample there is no "now"
-        figures = {"now": "—" if math.isnan(latest) else self._figure(latest, cells)}
+        # After a missing last sample there is no "now", nor when the samples have ended.
+        figures = {"now": "—" if math.isnan(latest) or self._has_ended() else self._figure(latest, cells)}
         figures |= {
             "max": self._figure(float(values.max()), cells),
             "avg": self._figure(float(values.mean()), cells),
