@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 _DESCRIPTORS = 65_536
 """Open files that a fleet of any size needs; the usual soft limit of 1,024 is for select()'s sake."""
 
+_SETTLE = 8.0
+"""Seconds over which a fleet of 400 hosts and more begins with pools, networks and facts."""
+
 _FINAL = frozenset({HostState.REFUSED, HostState.UNREACHABLE, HostState.HUNG, HostState.DISABLED})
 """States in which waiting longer for a first sample is of no use."""
 
@@ -87,7 +90,7 @@ class Engine:
         _raise_descriptor_limit()
         hosts = [
             (
-                _worker_settings(host, self._runtime, self.read_only, self._groups),
+                self._worker_settings(host),
                 self._snapshot.hosts[host.name],
             )
             for host in self.settings.hosts.values()
@@ -225,6 +228,33 @@ class Engine:
         if self._history is not None:
             self._history.record_pools(host, message.taken, message.pools)
 
+    def _worker_settings(self, host: HostSettings) -> wire.WorkerSettings:
+        ssh = host.ssh
+        folder = Path(tempfile.mkdtemp(dir=self._runtime))
+        return wire.WorkerSettings(
+            name=host.name,
+            uri=host.uri,
+            ssh=wire.SshSettings(
+                user=ssh.user,
+                port=ssh.port,
+                identity=ssh.identity,
+                known_hosts=ssh.known_hosts,
+                jump=ssh.jump,
+                config=ssh.config,
+                connect_timeout=ssh.connect_timeout,
+                agent=ssh.agent,
+            ),
+            interval=host.interval,
+            pools_interval=host.pools_interval,
+            volumes_interval=host.volumes_interval,
+            networks_interval=host.networks_interval,
+            runtime_dir=str(folder),
+            read_only=self.read_only,
+            groups=self._groups,
+            settle=min(_SETTLE, len(self.settings.hosts) / 50),
+            simulate=host.simulate,
+        )
+
     def _is_settled(self, name: str, groups: Collection[str]) -> bool:
         view = self._snapshot.hosts[name]
         if view.state in _FINAL:
@@ -305,32 +335,3 @@ def _first_view(host: HostSettings, now: float) -> HostView:
     if host.disabled:
         view = replace(view, state=HostState.DISABLED, reason=host.disabled, since=now)
     return view
-
-
-def _worker_settings(
-    host: HostSettings, runtime: str, read_only: bool, groups: tuple[str, ...] = ()
-) -> wire.WorkerSettings:
-    ssh = host.ssh
-    folder = Path(tempfile.mkdtemp(dir=runtime))
-    return wire.WorkerSettings(
-        name=host.name,
-        uri=host.uri,
-        ssh=wire.SshSettings(
-            user=ssh.user,
-            port=ssh.port,
-            identity=ssh.identity,
-            known_hosts=ssh.known_hosts,
-            jump=ssh.jump,
-            config=ssh.config,
-            connect_timeout=ssh.connect_timeout,
-            agent=ssh.agent,
-        ),
-        interval=host.interval,
-        pools_interval=host.pools_interval,
-        volumes_interval=host.volumes_interval,
-        networks_interval=host.networks_interval,
-        runtime_dir=str(folder),
-        read_only=read_only,
-        groups=groups,
-        simulate=host.simulate,
-    )

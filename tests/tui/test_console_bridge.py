@@ -95,3 +95,10 @@ async def test_deltas_before_the_first_paint_are_harmless(tmp_path: Path) -> Non
     async with console(feeder, tmp_path) as hands:
         await hands.settle()
         assert hands.overview.panel_of("hosts").grid.total == 5
+
+
+async def test_back_from_the_shell_all_is_painted_again(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        assert not hands.screen._repaint_required
+        hands.app.app_resume_signal.publish(hands.app)
+        assert hands.screen._repaint_required

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from virtfleet.errors import QueryError
 from virtfleet_tui import state
+from virtfleet_tui.app import VirtfleetApp
 from virtfleet_tui.commands import VERBS, Command, Words, complete, parse
 from virtfleet_tui.console import History, Place
-from virtfleet_tui.keys import KEYS
+from virtfleet_tui.keys import ANYWHERE, KEYS, keys_for
+from virtfleet_tui.screens.base import FleetScreen
+from virtfleet_tui.screens.detail import Detail
+from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
+from virtfleet_tui.screens.lists import OneList
+from virtfleet_tui.screens.overview import Overview
+from virtfleet_tui.screens.xml import XmlScreen
 
 WORDS = Words({"fields": lambda: ["name", "cpu", "cpu_pct"], "themes": lambda: ["dark", "light"]})
 
@@ -133,3 +140,14 @@ def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert not state.write(tmp_path / "file", b"{}")
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("screen", [Overview, OneList, Detail, XmlScreen, EventsScreen, AlertsScreen])
+def test_every_key_has_somebody_who_does_it(screen: type[FleetScreen]) -> None:
+    # Lists without a filter and the like switch these keys off.
+    partly = screen in (EventsScreen, AlertsScreen)
+    for key in keys_for({ANYWHERE} if partly else screen.contexts):
+        name = key.action.partition("(")[0]
+        owner = VirtfleetApp if name.startswith("app.") or name == "command_palette" else screen
+        if key.bound:
+            assert hasattr(owner, f"action_{name.removeprefix('app.')}"), key

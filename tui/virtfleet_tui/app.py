@@ -76,6 +76,7 @@ class VirtfleetApp(App[None]):
         return Overview(self.console_)
 
     async def on_mount(self) -> None:
+        self.app_resume_signal.subscribe(self, self._repaint, immediate=True)
         self._bridge.open()
         await self._engine.start()
         self._ask_next()
@@ -90,6 +91,10 @@ class VirtfleetApp(App[None]):
     def action_help_quit(self) -> None:
         """Ctrl-C, as Textual calls it: leaves, also from a dialog. Looking costs nothing to anybody."""
         self.exit()
+
+    def _repaint(self, _app: App[object]) -> None:
+        """Back from the shell, the terminal has forgotten everything: not only what changes is to be drawn."""
+        self.screen.refresh()
 
     def action_command_palette(self) -> None:
         """Over a dialog there is nothing that it could run: the dialog comes first."""

@@ -13,6 +13,7 @@ Everything happens in the one event loop: no lock, no thread, no blocking.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -90,6 +91,12 @@ class Fleet(Protocol):
     def reconnect(self, host: str) -> None: ...
 
 
+_BUSY = 0.4
+"""Share of a core above which this process counts as busy."""
+_SLOWEST = 0.8
+"""Seconds between messages at the most."""
+
+
 class Changes:
     """What changed since the last message: hosts with their groups, and whether there are new events."""
 
@@ -141,7 +148,9 @@ class Bridge:
     def __init__(self, fleet: Fleet, target: MessagePump, pace: float = PACE) -> None:
         self._fleet = fleet
         self._target = target
+        self._least = pace
         self._pace = pace
+        self._posted = (time.monotonic(), time.process_time())
         self._changes = Changes()
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = False
@@ -184,6 +193,17 @@ class Bridge:
 
     def _post(self) -> None:
         self._timer = None
+        self._adapt()
         changes, self._changes = self._changes, Changes()
         self._in_flight = True
         self._target.post_message(FleetChanged(self._fleet.snapshot, changes))
+
+    def _adapt(self) -> None:
+        """Tells less often while this process is busy: keys come before news, and a fleet of hundreds that
+        starts must not spend its time on painting every step of it."""
+        now, used = time.monotonic(), time.process_time()
+        before, used_before = self._posted
+        self._posted = (now, used)
+        busy = (used - used_before) / max(now - before, 0.001)
+        slower = self._pace * 1.5 if busy > _BUSY else self._pace / 1.5
+        self._pace = min(max(slower, self._least), max(self._least, _SLOWEST))

@@ -141,8 +141,8 @@ KEYS: tuple[Key, ...] = (
     Key("6", "view('events')", "events", "What happened in the fleet", ANYWHERE),
     Key("7", "view('alerts')", "alerts", "What is wrong now, and what to try", ANYWHERE),
     Key("q", "leave", "leave", "Back, and from the overview out of the console", ANYWHERE),
-    Key("ctrl+z", "suspend_process", "suspend", "Back to the shell for a while; fg returns", ANYWHERE),
-    Key("ctrl+q", "quit", "quit", "Leave the console at once, also with ctrl-c", ANYWHERE),
+    Key("ctrl+z", "app.suspend_process", "suspend", "Back to the shell for a while; fg returns", ANYWHERE),
+    Key("ctrl+q", "app.quit", "quit", "Leave the console at once, also with ctrl-c", ANYWHERE),
 )
 
 

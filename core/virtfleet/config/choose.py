@@ -1,4 +1,4 @@
-"""Which fleet is meant: a file, one URI, or the demo. The same answer for the console and the command line."""
+"""Which fleet is meant: a file, one URI, or the demo. The same answer for the console and the command."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import contextlib
 import gc
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from virtfleet.errors import AccessError, ConfigError, UnreachableError, VirtfleetError
 from virtfleet.hypervisor import happenings, wire
@@ -178,17 +178,18 @@ class Session:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage)
 
-        loops = [vms.run()]
+        later = []
         if not groups:
             vms.listen(heard)
-            loops.append(vms.run_detail())
+            later.append(vms.run_detail)
         if not groups or "facts" in groups:
-            loops.append(host.run())
+            later.append(host.run)
         if not groups or "networks" in groups:
-            loops.append(networks.run())
+            later.append(networks.run)
         if not groups or groups & {"pools", "volumes"}:
-            loops.append(storage.run())
-        tasks = [asyncio.ensure_future(each) for each in loops]
+            later.append(storage.run)
+        tasks = [asyncio.ensure_future(vms.run())]
+        tasks += [asyncio.ensure_future(self._later(loop)) for loop in later]
         tasks.append(asyncio.ensure_future(_guard(lost)))
         tasks.append(asyncio.ensure_future(self._asked_to_reconnect()))
         try:
@@ -204,6 +205,11 @@ class Session:
             await lanes.close()
             for each in (vitals, host, storage):
                 each.close()
+
+    async def _later(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """In a large fleet not all hosts shall read everything in their first second."""
+        await asyncio.sleep(self._settings.settle * random.random())  # noqa: S311 - jitter
+        await loop()
 
     async def _asked_to_reconnect(self) -> None:
         await self._retry.wait()

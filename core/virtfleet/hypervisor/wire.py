@@ -59,6 +59,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     """Only these groups of values are read (facts, pools, volumes, networks; VMs always), once and on one
     lane: for a command that asks and leaves. Empty: everything is watched."""
+    settle: float = 0.0
+    """Seconds within which to begin with all but the VMs: in a large fleet the rows come first."""
     simulate: int | None = None
     """Seed of the simulation layer over the test driver; None: real figures."""
 
