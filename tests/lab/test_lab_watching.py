@@ -11,10 +11,14 @@ import pytest
 from lab.fleet import Lab
 from lab.host import LabHost
 from lab.watching import watching
-from virtfleet.model import HostState, PoolState, VmState
+from virtfleet.model import HostState, HostView, PoolState, VmState
 from virtfleet.query.rows import pool_rows
 
 pytestmark = pytest.mark.lab
+
+
+def _cpu(host: HostView) -> float | None:
+    return host.stats.cpu_pct if host.stats is not None else None
 
 
 async def test_everything_of_a_host_is_seen(lab: Lab, hosts: dict[str, LabHost]) -> None:
@@ -26,9 +30,7 @@ async def test_everything_of_a_host_is_seen(lab: Lab, hosts: dict[str, LabHost])
         assert (host.facts.hypervisor, host.facts.hostname) == ("QEMU", "hv1")
         assert host.facts.kernel
         assert host.stats is not None
-        await watched.until(
-            lambda: (watched.host("hv1").stats or host.stats).cpu_pct is not None, "CPU figures"
-        )  # type: ignore[union-attr]
+        await watched.until(lambda: _cpu(watched.host("hv1")) is not None, "CPU figures")
         running = {vm.name for vm in host.vms if vm.state is VmState.RUNNING}
         listed = set(hosts["hv1"].virsh("list --name").split())
         assert running == listed

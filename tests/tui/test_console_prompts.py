@@ -40,6 +40,23 @@ async def test_a_key_can_be_trusted_and_questions_queue(tmp_path: Path) -> None:
         assert feeder.prompts.answers == [(1, "yes"), (2, "secret")]
 
 
+async def test_a_question_waits_for_what_is_being_typed(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path) as hands:
+        await hands.press("/", "h")
+        feeder.prompts.ask(KEY)
+        await hands.press("v", "0", "enter")
+        assert feeder.prompts.answers == []
+        assert hands.overview.panel.filter_text == "hv0"
+        await hands.until("Is this really hv01?")
+        await hands.press("escape")
+        await hands.press("C")
+        feeder.prompts.ask(PASSWORD)
+        await hands.press("j", "escape")
+        await hands.until("Password for hv02")
+        assert feeder.prompts.answers == [(1, None)]
+
+
 async def test_escape_declines(tmp_path: Path) -> None:
     feeder = small_fleet()
     async with console(feeder, tmp_path) as hands:

@@ -39,7 +39,7 @@ async def test_congestion_is_seen_and_ends() -> None:
     port = Port(ours)
     for number in range(3000):
         port.send(wire.Response(number, "x" * 500))
-    assert port.congested
+    assert [port.congested] == [True]
     loop = asyncio.get_running_loop()
 
     async def read() -> int:
@@ -50,7 +50,7 @@ async def test_congestion_is_seen_and_ends() -> None:
 
     assert await asyncio.wait_for(read(), 10) == 3000
     await asyncio.wait_for(port.drained(), 5)
-    assert not port.congested
+    assert [port.congested] == [False]
     ours.close()
     theirs.close()
 

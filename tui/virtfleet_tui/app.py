@@ -17,6 +17,7 @@ from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged
 from virtfleet_tui.console import Console, History, Place
 from virtfleet_tui.dialogs.ask import Answer, AskDialog
 from virtfleet_tui.palette import ConsoleCommands
+from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
@@ -26,6 +27,7 @@ from virtfleet_tui.screens.xml import XmlScreen
 from virtfleet_tui.styles.themes import DARK, THEMES, theme_named
 
 _KEEP_AFTER = 0.5
+_ASK_AGAIN = 0.3
 
 
 class VirtfleetApp(App[None]):
@@ -67,6 +69,7 @@ class VirtfleetApp(App[None]):
         self._bridge = Bridge(engine, self, engine.settings.ui.refresh)
         self._keeping: Timer | None = None
         self._asking: AskDialog | None = None
+        self._ask_later: Timer | None = None
         for each in THEMES:
             self.register_theme(each)
         wanted = theme or engine.settings.ui.theme or self.console_.taste.theme
@@ -93,7 +96,7 @@ class VirtfleetApp(App[None]):
         self.exit()
 
     def _repaint(self, _app: App[object]) -> None:
-        """Back from the shell, the terminal has forgotten everything: not only what changes is to be drawn."""
+        """Back from the shell the terminal has forgotten everything: not only changes are to be drawn."""
         self.screen.refresh()
 
     def action_command_palette(self) -> None:
@@ -130,11 +133,25 @@ class VirtfleetApp(App[None]):
             ):
                 self._asking.dismiss(None)
             return
-        if pending:
+        if pending and self._hands_are_busy():
+            if self._ask_later is None:
+                self._ask_later = self.set_timer(_ASK_AGAIN, self._ask_then)
+        elif pending:
             sharing = prompts.sharing(pending[0].id)
             more = sum(prompt.host not in sharing for prompt in pending[1:])
             self._asking = AskDialog(pending[0], sharing, more)
             self.push_screen(self._asking, self._answered)
+
+    def _ask_then(self) -> None:
+        self._ask_later = None
+        self._ask_next()
+
+    def _hands_are_busy(self) -> bool:
+        """Whether keys are meant for something else just now: they must not end up in an answer."""
+        front = self.screen
+        if isinstance(front, AskDialog):  # answered, and about to go
+            return False
+        return not isinstance(front, FleetScreen) or any(bar.is_open for bar in front.query(InputBar))
 
     def _answered(self, answer: Answer | None) -> None:
         self._asking = None

@@ -172,7 +172,7 @@ class HostSupervisor:
         code = os.waitstatus_to_exitcode(status)
         if code == EXIT_STUCK:
             self.stuck = True
-            cure = "on the host: is libvirtd alive? try `systemctl restart libvirtd`"
+            cure = "on the host: `systemctl restart libvirtd`; the VMs go on meanwhile"
             self._tell(self.assembly.state(HostState.HUNG, "a call to libvirt could not be freed", cure))
         elif code < 0:
             name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")

@@ -49,6 +49,8 @@ class DomainReader:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._checked = False
+        self._usage_for_memory = False
+        """LXC tells what a container uses where others tell what a VM was given."""
         self.domains: dict[str, libvirt.virDomain] = {}
         """The domains of the last reading by UUID: asking them saves looking them up."""
         self._forms: list[Callable[[libvirt.virConnect, int], Records]] = [
@@ -64,6 +66,7 @@ class DomainReader:
             self._meter.calls += 1
             if conn.getType() in _STATE_ALONE:
                 del self._forms[:-1]
+                self._usage_for_memory = True
         while True:
             try:
                 return self._forms[0](conn, groups)
@@ -112,6 +115,8 @@ class DomainReader:
             "balloon.current": memory,
             "balloon.maximum": maximum,
         }
+        if self._usage_for_memory:
+            record["balloon.current"], record["balloon.rss"] = maximum, memory
         if state == libvirt.VIR_DOMAIN_RUNNING:
             for extra in (self._memory, self._devices):
                 try:

@@ -14,7 +14,8 @@ import libvirt
 
 from virtfleet.errors import InternalError, UnreachableError
 from virtfleet.hypervisor import wire
-from virtfleet.hypervisor.session import Lanes, Session
+from virtfleet.hypervisor.laneset import Lanes
+from virtfleet.hypervisor.session import Session
 from virtfleet.model.text import clean, clean_lines
 
 Arguments = Mapping[str, Any]

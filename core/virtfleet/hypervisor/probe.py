@@ -34,8 +34,16 @@ _SHAREABLE = frozenset(
 _DIRECTORIES = frozenset({"dir", "fs", "netfs", "gluster"})
 _ID = re.compile(r"[0-9a-f-]{36}")
 
-_CREATE = 'set -C; umask 022; printf "%s\\n" "$2" > "$1"'
-"""Fails where the file exists: of two consoles that try at once one wins, and both read what it wrote."""
+_CREATE = """umask 022
+printf '%s\\n' "$2" > "$1.$2" || exit
+ln -- "$1.$2" "$1" 2>/dev/null || (set -C; cat -- "$1.$2" > "$1") 2>/dev/null
+rm -f -- "$1.$2"
+"""
+"""Makes the file whole or not at all, and never over another: of two consoles that try at once one wins,
+and both read what it wrote. Where there are no hard links (SMB), exclusive creation has to do."""
+
+_ATTEMPTS = 3
+"""Rounds in which a file is tried to be made; a directory that can't be written to is then left in peace."""
 
 _TIMEOUT = 5.0
 
@@ -49,7 +57,7 @@ class SharedStorage:
         self._read_only = read_only
         self._runner = Runner("probe") if reach.transport_answers else None
         self._found: dict[tuple[str, str], str] = {}
-        self._tried: set[tuple[str, str]] = set()
+        self._tried: dict[tuple[str, str], int] = {}
 
     async def identity(self, pool: Pool) -> str | None:
         """`probe:ID`, or None: not shareable, or no evidence."""
@@ -58,8 +66,8 @@ class SharedStorage:
         key = (pool.uuid, pool.target)
         if key in self._found:
             return self._found[key] or None
-        if key not in self._tried:
-            self._tried.add(key)
+        attempts = self._tried[key] = self._tried.get(key, 0) + 1
+        if attempts == 1:
             await self._host.read_mounts()
         if procfs.fs_of(self._host.mounts, pool.target) not in _SHAREABLE:
             self._found[key] = ""
@@ -70,7 +78,8 @@ class SharedStorage:
                 found = await self._runner.submit(lambda: self._probe(path))
         except (HostError, TimeoutError):
             return None  # not cached: the next round tries again
-        self._found[key] = found
+        if found or attempts >= _ATTEMPTS:
+            self._found[key] = found
         return found or None
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from virtfleet.errors import AccessError, ConfigError, UnreachableError, VirtfleetError
 from virtfleet.hypervisor import happenings, wire
 from virtfleet.hypervisor.asking import Asker
-from virtfleet.hypervisor.lanes import Lane, Meter, Runner
+from virtfleet.hypervisor.lanes import Meter, Runner
+from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.reach import Reach, reach_for
 from virtfleet.hypervisor.vitals import Vitals
@@ -27,40 +28,16 @@ from virtfleet.hypervisor.watch_vms import VmWatch
 from virtfleet.model import Event, HostState, Severity
 from virtfleet.model.text import clean
 
+_SEVERITY = {
+    HostState.UP: Severity.INFO,
+    HostState.HUNG: Severity.ERROR,
+    HostState.UNREACHABLE: Severity.ERROR,
+    HostState.REFUSED: Severity.ERROR,
+}
 _FIRST_BACKOFF = 1.0
 _WORST_BACKOFF = 30.0
 _LIBVIRTD_BACKOFF = 3.0
 """Asking again on a connection that stands costs next to nothing."""
-
-
-class Lanes:
-    """The connections of one host.
-
-    monitor   cheap statistics and descriptions, every tick; the host is judged by it
-    detail    whatever asks a QEMU monitor or a guest agent, and so may get stuck on one VM
-    storage   pools and volumes: a dead storage must not stop the VM panel
-    long      what an operator asks for
-    """
-
-    def __init__(
-        self, reach: Reach, on_stuck: Callable[[], None], patience: Callable[[], bool], *, few: bool = False
-    ) -> None:
-        """`few`: only what a short command needs, one lane to read on and one to ask around with."""
-
-        def lane(name: str) -> Lane:
-            opener, door = reach.opener(name)
-            return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
-
-        self.monitor = lane("monitor")
-        if reach.one_connection:
-            self.detail = self.storage = self.long = self.monitor
-            return
-        self.long = lane("long")
-        self.detail, self.storage = (self.monitor, self.monitor) if few else (lane("detail"), lane("storage"))
-
-    async def close(self) -> None:
-        for lane in {self.monitor, self.detail, self.storage, self.long}:
-            await lane.close()
 
 
 class Session:
@@ -255,7 +232,7 @@ class Session:
             return
         if (state, status.reason) != self._announced and state is not HostState.CONNECTING:
             self._announced = (state, status.reason)
-            severity = Severity.INFO if state is HostState.UP else Severity.WARNING
+            severity = _SEVERITY.get(state, Severity.WARNING)
             event = Event(
                 time.time(),
                 self._settings.name,

@@ -41,7 +41,7 @@ _LATE = 0.3
 HARD = 12.0
 """Seconds after which a call is freed."""
 
-HUNG_CURE = "on the host: is libvirtd alive? try `systemctl restart libvirtd`"
+HUNG_CURE = "on the host: `systemctl restart libvirtd`; the VMs go on meanwhile"
 SILENT_CURE = "is the host powered on, and the network between here and there?"
 
 

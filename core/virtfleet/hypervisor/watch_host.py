@@ -15,6 +15,7 @@ from virtfleet.hypervisor import procfs, wire
 from virtfleet.hypervisor.faults import translate
 from virtfleet.hypervisor.hoststats import HostSampler
 from virtfleet.hypervisor.lanes import Meter, Runner
+from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.hypervisor.ssh.facts import FactsChannel
@@ -22,7 +23,6 @@ from virtfleet.hypervisor.views.host import host_facts
 from virtfleet.model import HostFacts, HostStats
 
 if TYPE_CHECKING:
-    from virtfleet.hypervisor.session import Lanes
     from virtfleet.hypervisor.simulation import Simulation
 
 T = TypeVar("T")

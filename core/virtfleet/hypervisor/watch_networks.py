@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from virtfleet.errors import HostError, NotFoundError, RefusedError
 from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.lanes import Meter
+from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.views import network as view
 from virtfleet.hypervisor.vitals import Vitals
@@ -24,7 +25,6 @@ from virtfleet.hypervisor.watch_host import HostWatch, optional
 from virtfleet.model import Lease, Network
 
 if TYPE_CHECKING:
-    from virtfleet.hypervisor.session import Lanes
     from virtfleet.hypervisor.watch_vms import VmWatch
 
 _DEADLINE = 8.0

@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import libvirt
 from msgspec.structs import replace
 
 from virtfleet.errors import HostError, NotFoundError, RefusedError
-from virtfleet.hypervisor import wire
+from virtfleet.hypervisor import probe, wire
 from virtfleet.hypervisor.lanes import Meter
+from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
-from virtfleet.hypervisor.probe import SharedStorage
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.hypervisor.states import pool_state
 from virtfleet.hypervisor.views import pool as pool_view
@@ -30,9 +30,6 @@ from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch, optional
 from virtfleet.model import Pool, PoolState, Volume
 from virtfleet.model.text import clean
-
-if TYPE_CHECKING:
-    from virtfleet.hypervisor.session import Lanes
 
 _DEADLINE = 20.0
 _PART = 100
@@ -58,7 +55,7 @@ class StorageWatch:
         self._host = host
         self._meter = meter
         self._port = port
-        self._shared = SharedStorage(reach, host, read_only=settings.read_only)
+        self._shared = probe.SharedStorage(reach, host, read_only=settings.read_only)
         self._pools: dict[str, Pool] = {}
         self._told: tuple[object, ...] = ()
         """What the engine was told, but for figures: those are told at the pools' own pace."""
@@ -200,7 +197,7 @@ class StorageWatch:
             self._meter.calls += 1
             volumes = self._lookup(conn, pool).listAllVolumes()
             count = len(volumes)
-            return [name for volume in volumes if (name := _name(volume))]
+            return [name for each in volumes if (name := _name(each)) and name != probe.FILE]
 
         found = await self._lanes.storage.call(names, _DEADLINE)
         known = self._volumes.setdefault(pool, {})

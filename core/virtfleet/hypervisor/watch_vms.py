@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import libvirt
 
@@ -21,14 +21,12 @@ from virtfleet.errors import DeadlineError, HostError, NotFoundError, RefusedErr
 from virtfleet.hypervisor import domains, happenings, rates, wire
 from virtfleet.hypervisor.catalogue import Catalogue
 from virtfleet.hypervisor.lanes import Meter
+from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch
 from virtfleet.model import HostStats, Severity, VmInfo, VmStats
 from virtfleet.model.text import clean
-
-if TYPE_CHECKING:
-    from virtfleet.hypervisor.session import Lanes
 
 _CHUNK = 25
 """Descriptions fetched in one go, so that a host of 500 VMs shows its first ones early."""

@@ -18,6 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+NICE = 5
+"""Workers give way to the console: a key must be answered even while hundreds of them take their samples."""
+
 
 def main(fd: int) -> NoReturn:
     control = socket.socket(fileno=fd)
@@ -64,6 +67,7 @@ def _become_worker(
 ) -> NoReturn:
     status = 1
     try:
+        os.nice(NICE)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in pipe:

@@ -115,6 +115,7 @@ class FleetScreen(Screen[None]):
                     fleet=fleet.settings.name if wide else "",
                     view=self.title_text if middle else "",
                     alerts=found.alerts,
+                    alerts_bad=found.alerts_bad,
                     message=text,
                 )
             )
@@ -128,6 +129,7 @@ class FleetScreen(Screen[None]):
                 hosts=(found.hosts_up, found.hosts_total),
                 vms=(found.vms_running, found.vms_total),
                 alerts=found.alerts,
+                alerts_bad=found.alerts_bad,
                 cost=fleet.calls_per_s / hosts,
                 badges=tuple(badges),
             )

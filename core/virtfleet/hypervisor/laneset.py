@@ -1,0 +1,38 @@
+"""The lanes of one host: which connections there are, and what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from virtfleet.hypervisor.lanes import Lane
+from virtfleet.hypervisor.reach import Reach
+
+
+class Lanes:
+    """The connections of one host.
+
+    monitor   cheap statistics and descriptions, every tick; the host is judged by it
+    detail    whatever asks a QEMU monitor or a guest agent, and so may get stuck on one VM
+    storage   pools and volumes: a dead storage must not stop the VM panel
+    long      what an operator asks for
+    """
+
+    def __init__(
+        self, reach: Reach, on_stuck: Callable[[], None], patience: Callable[[], bool], *, few: bool = False
+    ) -> None:
+        """`few`: only what a short command needs, one lane to read on and one to ask around with."""
+
+        def lane(name: str) -> Lane:
+            opener, door = reach.opener(name)
+            return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
+
+        self.monitor = lane("monitor")
+        if reach.one_connection:
+            self.detail = self.storage = self.long = self.monitor
+            return
+        self.long = lane("long")
+        self.detail, self.storage = (self.monitor, self.monitor) if few else (lane("detail"), lane("storage"))
+
+    async def close(self) -> None:
+        for lane in {self.monitor, self.detail, self.storage, self.long}:
+            await lane.close()
