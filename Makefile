@@ -90,12 +90,7 @@ lint: .venv/.dev
 	exit $$failed
 
 bench: .venv/.dev
-	@failed=0; \
-	for script in tests/bench/bench_*.py; do \
-	    echo "== $$script"; \
-	    PYTHONPATH=core:tui:tests $(BIN)/python "$$script" || failed=1; \
-	done; \
-	exit $$failed
+	@PYTHONPATH=core:tui:tests $(BIN)/python -m bench $(ARGS)
 
 screenshots: .venv/.dev
 	@PYTHONPATH=core:tui:tests $(BIN)/python tests/tui/screenshots.py

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from virtfleet.model import VmDisk, VmNic
 from virtfleet.query.capacity import capacity_of
-from virtfleet.query.display import UNKNOWN, format_age, format_duration, format_value
+from virtfleet.query.display import UNKNOWN, format_value
 from virtfleet.query.field import Unit, Value
 from virtfleet.query.health import pool_look
 from virtfleet.query.looks import Look, host_look, network_look, vm_look
 from virtfleet.query.rows import HostRow, NetworkRow, PoolRow, Row, VmRow, VolumeRow
+from virtfleet.query.words import describe, describe_age, describe_duration
 
 Pieces = list[tuple[str, str]]
 
@@ -76,7 +77,7 @@ def _told(label: str, value: Value) -> Fact | None:
 def _look(look: Look, since: float = 0.0) -> Pieces:
     pieces: Pieces = [(f"{look.glyph} {look.word}", look.meaning)]
     if since:
-        pieces.append((f"  for {format_age(max(0.0, time.time() - since))}", "muted"))
+        pieces.append((f"  for {describe_duration(max(0.0, time.time() - since))}", "muted"))
     return pieces
 
 
@@ -96,9 +97,9 @@ def _pair(read: float | None, write: float | None, first: str, second: str) -> P
         return _value(None)
     return [
         (f"{first} ", "muted"),
-        (format_value(read, Unit.RATE), ""),
+        (f"{format_value(read, Unit.RATE)}/s", ""),
         (f"  {second} ", "muted"),
-        (format_value(write, Unit.RATE), ""),
+        (f"{format_value(write, Unit.RATE)}/s", ""),
     ]
 
 
@@ -108,7 +109,7 @@ def _flags(pairs: Iterable[tuple[bool, str]]) -> Fact | None:
 
 
 def _age(age: float | None) -> Pieces:
-    return [("never", "warning")] if age is None else [(f"{format_age(age)} ago", "")]
+    return [(describe_age(age), "warning" if age is None else "")]
 
 
 # ---- one function per kind
@@ -137,7 +138,7 @@ def _host(row: HostRow, now: float) -> list[Draft]:
                     Fact("load", _value(stats.load1, Unit.LOAD)),
                     Fact("disk", _pair(stats.disk_read, stats.disk_write, "read", "write")),
                     Fact("network", _pair(stats.net_rx, stats.net_tx, "in", "out")),
-                    Fact("up for", _value(stats.uptime_s, Unit.SECONDS)),
+                    Fact("up for", [(describe(stats.uptime_s, Unit.SECONDS), "")]),
                 ],
             )
         )
@@ -184,7 +185,6 @@ def _host(row: HostRow, now: float) -> list[Draft]:
 def _vm(row: VmRow, now: float) -> list[Draft]:
     host, vm = row.host, row.vm
     info, stats = vm.info, vm.stats
-    used = stats.memory_used if stats.memory_used is not None else stats.memory_rss
     return [
         Draft(
             "VM",
@@ -216,7 +216,7 @@ def _vm(row: VmRow, now: float) -> list[Draft]:
             [
                 Fact("cpu", _value(stats.cpu_pct, Unit.PERCENT)),
                 Fact("vcpus", [(str(stats.vcpus), ""), (f" of {info.vcpus_max}", "muted")]),
-                Fact("memory", _bytes(used, stats.memory or info.memory_max)),
+                Fact("memory", _bytes(stats.memory_used, stats.memory or info.memory_max)),
                 Fact("on the host", _value(stats.memory_rss, Unit.BYTES)),
                 Fact("disk", _pair(stats.disk_read, stats.disk_write, "read", "write")),
                 Fact("operations", _iops(stats.disk_read_iops, stats.disk_write_iops)),
@@ -247,9 +247,9 @@ def _iops(read: float | None, write: float | None) -> Pieces:
         return _value(None)
     return [
         ("read ", "muted"),
-        (format_value(read, Unit.IOPS), ""),
+        (describe(read, Unit.COUNT), ""),
         ("/s  write ", "muted"),
-        (f"{format_value(write, Unit.IOPS)}/s", ""),
+        (f"{describe(write, Unit.COUNT)}/s", ""),
     ]
 
 
@@ -306,7 +306,7 @@ def _volume(row: VolumeRow) -> list[Draft]:
             [
                 Fact("pool", [(volume.pool, ""), (f"  on {row.host.name}", "muted")]),
                 Fact("type", _value(" ".join(filter(None, (volume.type, volume.format))))),
-                Fact("size", _value(volume.capacity, Unit.BYTES)),
+                Fact("size", [(describe(volume.capacity, Unit.BYTES), "")]),
                 Fact("allocated", _bytes(volume.allocation, volume.capacity)),
                 Fact("on disk", _value(volume.physical, Unit.BYTES)),
                 _told("path", volume.path),
@@ -351,4 +351,4 @@ def _network(row: NetworkRow) -> list[Draft]:
 
 def _expiry(expires: float) -> str:
     left = expires - time.time()
-    return f"  {format_duration(left)} left" if expires and left > 0 else ""
+    return f"  {describe_duration(left)} left" if expires and left > 0 else ""

@@ -11,7 +11,8 @@ from virtfleet_tui.styles.themes import say
 
 _DEMO = (
     "This is the demo: simulated hosts, nothing real.",
-    "For your own: write hosts: {hv1: {uri: qemu+ssh://root@hv1/system}} to ~/.config/virtfleet/fleet.yaml",
+    "For your own, put a line like this into ~/.config/virtfleet/fleet.yaml:",
+    "  hosts: {hv1: {uri: qemu+ssh://root@hv1/system}}",
 )
 
 
