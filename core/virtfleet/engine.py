@@ -251,7 +251,7 @@ class Engine:
             runtime_dir=str(folder),
             read_only=self.read_only,
             groups=self._groups,
-            settle=min(_SETTLE, len(self.settings.hosts) / 50),
+            settle=0.0 if self._groups else min(_SETTLE, len(self.settings.hosts) / 50),
             simulate=host.simulate,
         )
 

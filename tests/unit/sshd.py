@@ -145,7 +145,8 @@ class Sshd:
         return _below(self._process.pid) if self._process is not None else []
 
     def kill_sessions(self) -> None:
-        for pid in reversed(self.sessions()):
+        """sshd first: it must not live to report the end of its commands."""
+        for pid in self.sessions():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

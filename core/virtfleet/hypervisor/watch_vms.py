@@ -23,6 +23,7 @@ from virtfleet.hypervisor.catalogue import Catalogue
 from virtfleet.hypervisor.lanes import Meter
 from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
+from virtfleet.hypervisor.states import vm_reason, vm_state
 from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch
 from virtfleet.model import HostStats, Severity, VmInfo, VmStats
@@ -35,6 +36,8 @@ _SOONEST = 0.3
 _DETAIL_EVERY = 3
 """Ticks between two looks at what only QEMU knows."""
 _DETAIL_DEADLINE = 6.0
+_RARELY = 10
+"""Simulated VMs have no QEMU to ask, and nobody else changes them: ticks between two small questions."""
 _STUCK_AFTER = 2.0
 _AGENT_DEADLINE = 8.0
 """libvirtd itself waits 5 s for an agent that does not answer; cutting the lane before that gains nothing."""
@@ -211,34 +214,35 @@ class VmWatch:
             self._port.send(wire.Vms(changed, gone))
 
     def _publish(self, records: domains.Records, now: float, host: HostStats) -> None:
-        simulation = self._host.simulation
-        stats: list[VmStats] = []
-        for uuid, record in records:
-            info = self.catalogue.get(uuid)
-            if info is None:
-                continue
-            each = rates.vm_stats(
-                record,
-                uuid,
-                self._rates,
-                now,
-                groups=rates.STATE | rates.CPU | rates.INTERFACE,
-                vcpus=info.vcpus_max,
-                memory=info.memory_max,
-                monitor_stuck=uuid in self._stuck,
-            )
-            if simulation is not None:
-                each = simulation.vm_stats(
-                    uuid, info.name, each.state, each.vcpus, info.memory_max, now, each.reason
-                )
-            stats.append(each)
-        if simulation is not None:
-            host = simulation.host_stats(now)
+        stats = [
+            self._sample(uuid, record, info, now)
+            for uuid, record in records
+            if (info := self.catalogue.get(uuid)) is not None
+        ]
+        if self._host.simulation is not None:
+            host = self._host.simulation.host_stats(now)
         self._rates.keep([uuid for uuid, _ in records])
         self._stats = {each.uuid: each for each in stats}
         calls, latencies = self._meter.take()
         self._port.send(wire.Sample(now, host, stats, latencies, calls))
         self._sampled.set()
+
+    def _sample(self, uuid: str, record: domains.Record, info: VmInfo, now: float) -> VmStats:
+        simulation = self._host.simulation
+        if simulation is not None:
+            state = vm_state(record.get("state.state"))
+            reason = vm_reason(state, record.get("state.reason"))
+            return simulation.vm_stats(uuid, info.name, state, info.vcpus_max, info.memory_max, now, reason)
+        return rates.vm_stats(
+            record,
+            uuid,
+            self._rates,
+            now,
+            groups=rates.STATE | rates.CPU | rates.INTERFACE,
+            vcpus=info.vcpus_max,
+            memory=info.memory_max,
+            monitor_stuck=uuid in self._stuck,
+        )
 
     # ---- detail lane
 
@@ -246,19 +250,21 @@ class VmWatch:
         """What asks QEMU or guests: may get stuck on one VM without delaying the samples."""
         await self._sampled.wait()
         rotation = self._rotation()
+        simulated = self._host.simulation is not None
+        pause = self._settings.interval * (_RARELY if simulated else 1)
         ticks = 0
         while True:
             await self._vitals.well.wait()
             started = time.monotonic()
             try:
-                if ticks % _DETAIL_EVERY == 0 and self._host.simulation is None:
+                if ticks % _DETAIL_EVERY == 0 and not simulated:
                     await self._look_closer()
                 else:
                     await next(rotation)()
             except (HostError, NotFoundError, RefusedError):
                 pass  # of one VM or one unsupported question; a lost connection is the monitor lane's to tell
             ticks += 1
-            await asyncio.sleep(max(0.2, self._settings.interval - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.2, pause - (time.monotonic() - started)))
 
     async def _look_closer(self) -> None:
         lane = self._lanes.detail
