@@ -28,6 +28,7 @@ def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
         from virtfleet.config.settings import HostSettings
         from virtfleet.engine import Engine
         from virtfleet_tui.app import VirtfleetApp
+        from virtfleet_tui.launch import rarely_collect
 
         fleet = demo_fleet(hosts, vms)
         more = {
@@ -51,6 +52,7 @@ def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
 
         signal.signal(signal.SIGUSR1, tell)
         app = VirtfleetApp(engine)
+        rarely_collect()
         app.run()
         return app.return_code or 0
     finally:

@@ -91,9 +91,9 @@ class Fleet(Protocol):
     def reconnect(self, host: str) -> None: ...
 
 
-_BUSY = 0.4
+_BUSY = 0.15
 """Share of a core above which this process counts as busy."""
-_SLOWEST = 0.8
+_SLOWEST = 1.2
 """Seconds between messages at the most."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import select
 import signal
@@ -41,8 +42,17 @@ def run(arguments: list[str], *, zygote: Zygote | None = None) -> int:
     end_with_the_terminal()
     engine = Engine(settings, read_only=options.read_only, zygote=zygote)
     app = VirtfleetApp(engine, read_only=options.read_only, theme=options.theme)
+    rarely_collect()
     app.run()
     return app.return_code or 0
+
+
+def rarely_collect() -> None:
+    """Spares the console full collections: what is imported stays, and thousands of short-lived strips of
+    text are no reason to look through everything."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def end_with_the_terminal(fd: int = 0, every: float = 2.0) -> None:

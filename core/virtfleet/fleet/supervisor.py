@@ -241,9 +241,15 @@ class Supervisor:
         for host in self.hosts.values():
             if host.assembly.view.state is not HostState.DISABLED:
                 self._queue.put_nowait(host)
-        starters = min(STARTING_AT_ONCE, max(1, len(self.hosts)))
+        starters = min(self._starters(), max(1, len(self.hosts)))
         self._tasks = [loop.create_task(self._starter()) for _ in range(starters)]
         self._tasks.append(loop.create_task(self._watch()))
+
+    def _starters(self) -> int:
+        """Far hosts are waited for, so many may start at once; simulated ones only need our own CPU."""
+        if all(host.settings.simulate is not None for host in self.hosts.values()):
+            return 2 * (os.cpu_count() or 1)
+        return STARTING_AT_ONCE
 
     async def stop(self) -> None:
         """Ends all workers and the zygote."""

@@ -1,4 +1,8 @@
-"""Frozen values of the fleet. No I/O, no clock, no libvirt: readable from any thread or process."""
+"""Frozen values of the fleet. No I/O, no clock, no libvirt: readable from any thread or process.
+
+They can't form cycles, so the garbage collector need not look at them
+(`gc=False`): with 10,000 VMs it would stop the console for a tenth of a second.
+"""
 
 from virtfleet.model.event import Event, Severity
 from virtfleet.model.fleet import EMPTY, Delta, FleetSnapshot, Freshness, HostView

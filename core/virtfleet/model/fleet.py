@@ -28,7 +28,7 @@ class Freshness(msgspec.Struct, frozen=True, gc=False):
     networks: float | None = None
 
 
-class HostView(msgspec.Struct, frozen=True):
+class HostView(msgspec.Struct, frozen=True, gc=False):
     """All that is known of one hypervisor, with the age of what is known."""
 
     name: str

@@ -53,7 +53,7 @@ class HugePages(msgspec.Struct, frozen=True, gc=False):
     free: int
 
 
-class HostFacts(msgspec.Struct, frozen=True):
+class HostFacts(msgspec.Struct, frozen=True, gc=False):
     """What changes only with a reboot or an upgrade."""
 
     hostname: str = ""

@@ -13,7 +13,7 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     """Unix time."""
 
 
-class Network(msgspec.Struct, frozen=True):
+class Network(msgspec.Struct, frozen=True, gc=False):
     uuid: str
     name: str
     active: bool

@@ -47,7 +47,7 @@ class VmDisk(msgspec.Struct, frozen=True, gc=False):
     shareable: bool = False
 
 
-class VmNic(msgspec.Struct, frozen=True):
+class VmNic(msgspec.Struct, frozen=True, gc=False):
     mac: str
     type: str = ""
     """network, bridge, direct, user, ethernet ..."""
@@ -70,7 +70,7 @@ class VmGraphics(msgspec.Struct, frozen=True, gc=False):
     socket: str = ""
 
 
-class VmInfo(msgspec.Struct, frozen=True):
+class VmInfo(msgspec.Struct, frozen=True, gc=False):
     uuid: str
     name: str
     title: str = ""
