@@ -21,7 +21,7 @@ from virtfleet.query.display import UNKNOWN, format_value
 from virtfleet.query.field import Unit, Value
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
-_LONGEST = 10_000 * _YEAR
+_LONGEST = 1_000 * _YEAR
 """Seconds above which nobody means a span of time, and arithmetic with dates soon gives up."""
 _LARGEST = 1 << 80
 """Bytes above which there are no names any more."""
