@@ -20,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from virtfleet.errors import UnreachableError
-from virtfleet.fleet.assembly import Assembly, blank
+from virtfleet.fleet.assembly import Assembly
 from virtfleet.fleet.link import Link
 from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.zygote import Exited, Failed, Forked, Zygote
 from virtfleet.model import Event, HostState, HostView, Severity
 
 log = logging.getLogger(__name__)
-
-EXIT_STUCK = 75
-"""A worker's own exit status: a libvirt call could not be freed. The host is hung, not the worker broken."""
 
 STARTING_AT_ONCE = 24
 """Workers that may be between their start and their first word at one time."""
@@ -170,10 +167,9 @@ class HostSupervisor:
     def exited(self, status: int) -> None:
         """The zygote's word on how the worker ended, which may come before or after its socket closed."""
         code = os.waitstatus_to_exitcode(status)
-        if code == EXIT_STUCK:
+        if code == wire.EXIT_STUCK:
             self.stuck = True
-            cure = "on the host: `systemctl restart libvirtd`; the VMs go on meanwhile"
-            self._tell(self.assembly.state(HostState.HUNG, "a call to libvirt could not be freed", cure))
+            self._tell(self.assembly.fold(wire.STUCK))
         elif code < 0:
             name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
             self._fleet.happened(_event(self.name, "worker ended", f"by {name}", Severity.WARNING))
@@ -391,16 +387,9 @@ class Supervisor:
             if host.assembly.view.state is HostState.DISABLED:
                 continue
             host.stop()
-            self.changed(_refused(host, reason, cure), frozenset({"state"}))
-
-
-def _refused(host: HostSupervisor, reason: str, cure: str) -> HostView:
-    host.assembly.state(HostState.REFUSED, f"workers can't start: {reason}", cure)
-    return host.assembly.view
+            host.assembly.state(HostState.REFUSED, f"workers can't start: {reason}", cure)
+            self.changed(host.assembly.view, frozenset({"state"}))
 
 
 def _event(host: str, what: str, detail: str, severity: Severity) -> Event:
     return Event(time.time(), host, "host", host, what, detail, "", severity)
-
-
-__all__ = ["EXIT_STUCK", "Supervisor", "blank"]

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import libvirt
 
 from virtfleet.errors import DeadlineError, UnreachableError
+from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.lanes import Lane, Meter, Runner
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.model import HostState
@@ -41,7 +42,6 @@ _LATE = 0.3
 HARD = 12.0
 """Seconds after which a call is freed."""
 
-HUNG_CURE = "on the host: `systemctl restart libvirtd`; the VMs go on meanwhile"
 SILENT_CURE = "is the host powered on, and the network between here and there?"
 
 
@@ -159,7 +159,7 @@ class Vitals:
     def _report(self, verdict: Verdict) -> None:
         self.well.clear()
         if verdict is Verdict.HUNG:
-            self._tell(HostState.HUNG, "libvirtd does not answer, the host does", HUNG_CURE)
+            self._tell(HostState.HUNG, "libvirtd does not answer, the host does", wire.HUNG_CURE)
         else:
             self._tell(HostState.UNREACHABLE, "nothing answers on the link", SILENT_CURE)
 

@@ -84,10 +84,16 @@ class HostWatch:
 
     async def read_mounts(self) -> None:
         """Brings `mounts` up to date."""
+        await self._slow_texts()
+
+    async def _slow_texts(self) -> dict[str, str]:
+        """What seldom changes on the host, `mounts` among it; empty where it has no shell or fails."""
+        texts: dict[str, str] = {}
         if self._runner is not None and not self._deaf:
             with contextlib.suppress(HostError):
                 texts = await self._runner.submit(self._read_slow)
                 self.mounts = texts.get("mounts", "")
+        return texts
 
     def close(self) -> None:
         """Ends the shell on the host, too: hosts allow ten sessions per connection."""
@@ -134,11 +140,7 @@ class HostWatch:
             return HostStats()
 
     async def _tell_facts(self) -> None:
-        texts: dict[str, str] = {}
-        if self._runner is not None and not self._deaf:
-            with contextlib.suppress(HostError):
-                texts = await self._runner.submit(self._read_slow)
-                self.mounts = texts.get("mounts", "")
+        texts = await self._slow_texts()
         facts = await self._lanes.long.call(lambda conn: self._facts_of(conn, texts), _FACTS_DEADLINE)
         if self.simulation is not None:
             facts = self.simulation.facts(facts)

@@ -202,6 +202,18 @@ FromWorker = (
     | Pong
 )
 
+# ---------------------------------------------------------------- last words
+
+HUNG_CURE = "on the host: `systemctl restart libvirtd`; the VMs go on meanwhile"
+
+EXIT_STUCK = 75
+"""Exit status of a worker whose libvirt call could not be freed: the host is hung, not the worker broken."""
+EXIT_SILENT = 76
+"""The same, of a host that never answered: it stays unreachable."""
+
+STUCK = Status(HostState.HUNG, "a call to libvirt could not be freed", HUNG_CURE)
+"""What EXIT_STUCK means; the worker says it before it ends, the engine when that did not get through."""
+
 # ---------------------------------------------------------------- framing
 
 MAX_FRAME = 64 * 1024 * 1024

@@ -18,12 +18,6 @@ from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.session import Session
 from virtfleet.model import HostState
 
-EXIT_STUCK = 75
-"""A libvirt call could not be freed; known to the engine's supervisor."""
-
-EXIT_SILENT = 76
-"""The same, of a host that never answered: it stays unreachable."""
-
 log = logging.getLogger(__name__)
 
 
@@ -102,9 +96,9 @@ class _Worker:
     def _stuck(self) -> None:
         """A call can't be freed: this process can only end, and be replaced."""
         if self._session is not None and self._session.state is HostState.UNREACHABLE:
-            os._exit(EXIT_SILENT)
-        self._port.send(wire.Status(HostState.HUNG, "a call to libvirt could not be freed"))
-        os._exit(EXIT_STUCK)
+            os._exit(wire.EXIT_SILENT)
+        self._port.send(wire.STUCK)
+        os._exit(wire.EXIT_STUCK)
 
 
 def _failed(number: int, error: VirtfleetError) -> wire.Response:
