@@ -28,6 +28,7 @@ from virtfleet.config.settings import FleetSettings, HostSettings
 from virtfleet.errors import NotFoundError
 from virtfleet.fleet.assembly import blank
 from virtfleet.fleet.events import EventLog
+from virtfleet.fleet.link import Report
 from virtfleet.fleet.prompts import PromptQueue
 from virtfleet.fleet.supervisor import Supervisor
 from virtfleet.hypervisor import wire
@@ -190,16 +191,23 @@ class Engine:
     # ---- asking and acting
 
     async def request(
-        self, host: str, op: str, args: dict[str, Any] | None = None, timeout: float = 5.0
+        self,
+        host: str,
+        op: str,
+        args: dict[str, Any] | None = None,
+        timeout: float = 5.0,
+        on_progress: Report | None = None,
     ) -> Any:
-        """The result of an operation of hypervisor/operations.py on a host.
+        """The result of an operation of hypervisor/operations.py or hypervisor/acts on a host.
+
+        `timeout`: seconds, from the last progress, of which `on_progress(done, total, text)` is told.
 
         Raises NotFoundError (no such host), UnreachableError, DeadlineError
         and what the operation itself raises.
         """
         if host not in self._snapshot.hosts or self._supervisor is None:
             raise NotFoundError(f"no host {host!r} in this fleet")
-        return await self._supervisor.request(host, op, args or {}, timeout)
+        return await self._supervisor.request(host, op, args or {}, timeout, on_progress)
 
     def reconnect(self, host: str) -> None:
         """Tries a host again at once, also when it refused us."""

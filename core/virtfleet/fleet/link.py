@@ -18,6 +18,9 @@ import msgspec
 from virtfleet.errors import DeadlineError, UnreachableError, from_code
 from virtfleet.hypervisor import wire
 
+Report = Callable[[int, int, str], None]
+"""done, total (0: unknown), what it does now."""
+
 _GRACE = 2.0
 """Seconds the worker may take beyond a request's deadline to report that it missed it."""
 
@@ -32,6 +35,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._ids = itertools.count(1)
         self._requests: dict[int, asyncio.Future[Any]] = {}
+        self._progress: dict[int, Callable[[wire.Progress], None]] = {}
         self.heard = time.monotonic()
         """When anything last came from the worker."""
         self.pinged: float | None = None
@@ -50,18 +54,32 @@ class Link(asyncio.Protocol):
         if self._transport is not None and not self._closed:
             self._transport.write(wire.encode(message))
 
-    async def request(self, op: str, args: dict[str, Any], timeout: float) -> Any:
-        """The result of an operation. Raises what the worker raised, DeadlineError, UnreachableError."""
+    async def request(
+        self, op: str, args: dict[str, Any], timeout: float, on_progress: Report | None = None
+    ) -> Any:
+        """The result of an operation. Raises what the worker raised, DeadlineError, UnreachableError.
+
+        `timeout` counts anew with each progress, which `on_progress(done, total, text)` is told.
+        """
         number = next(self._ids)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         self._requests[number] = future
+
+        def progressed(message: wire.Progress) -> None:
+            limit.reschedule(loop.time() + timeout + _GRACE)
+            if on_progress is not None:
+                on_progress(message.done, message.total, message.text)
+
+        self._progress[number] = progressed
         self.send(wire.Request(number, op, args, timeout))
         try:
-            async with asyncio.timeout(timeout + _GRACE):
+            async with asyncio.timeout(timeout + _GRACE) as limit:
                 return await future
         except TimeoutError:
             raise DeadlineError(f"no answer to {op} within {timeout:g} s") from None
         finally:
+            del self._progress[number]
             if self._requests.pop(number, None) is not None:  # no answer came, and none is waited for
                 self.send(wire.CancelRequest(number))
 
@@ -103,6 +121,9 @@ class Link(asyncio.Protocol):
                 future.set_exception(from_code(message.code, message.message, message.cure))
             else:
                 future.set_result(message.result)
+        elif isinstance(message, wire.Progress):
+            if (progressed := self._progress.get(message.id)) is not None:
+                progressed(message)
         elif not self._closed:
             self._on_message(message)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from virtfleet.errors import UnreachableError
 from virtfleet.fleet.assembly import Assembly
-from virtfleet.fleet.link import Link
+from virtfleet.fleet.link import Link, Report
 from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.zygote import Exited, Failed, Forked, Zygote
 from virtfleet.model import Event, HostState, HostView, Severity
@@ -260,12 +260,19 @@ class Supervisor:
             self._zygote.close()
             self._zygote = None
 
-    async def request(self, name: str, op: str, args: dict[str, Any], timeout: float) -> Any:
+    async def request(
+        self,
+        name: str,
+        op: str,
+        args: dict[str, Any],
+        timeout: float,
+        on_progress: Report | None = None,
+    ) -> Any:
         host = self.hosts[name]
         if host.link is None:
             view = host.assembly.view
             raise UnreachableError(f"{name} is {view.state}: {view.reason}", cure=view.cure)
-        return await host.link.request(op, args, timeout)
+        return await host.link.request(op, args, timeout, on_progress)
 
     def reconnect(self, name: str) -> None:
         """Tries again at once, whatever the state or back-off."""

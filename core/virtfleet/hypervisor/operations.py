@@ -1,87 +1,86 @@
-"""What the engine may ask of a worker, by name. Each operation runs on a lane, with the request's deadline.
+"""What the engine may ask of a worker without changing anything; and the way to what changes something.
 
-Adding one: write a function that takes the session and the arguments, and
-enter it in `OPERATIONS`. Results are plain values that msgpack can carry.
+Adding a question: write a function that takes a `Call` and enter it in
+`OPERATIONS`. Results are plain values that msgpack can carry. What changes a
+host stands in `acts/`, which is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import libvirt
 
-from virtfleet.errors import InternalError, UnreachableError
+from virtfleet.errors import InternalError, RefusedError, UnreachableError
 from virtfleet.hypervisor import wire
-from virtfleet.hypervisor.laneset import Lanes
+from virtfleet.hypervisor.call import Call, Operation, Report
 from virtfleet.hypervisor.session import Session
 from virtfleet.model.text import clean, clean_lines
 
-Arguments = Mapping[str, Any]
-Operation = Callable[[Session, Arguments, float], Awaitable[Any]]
 
-
-async def run(session: Session | None, request: wire.Request) -> Any:
-    """The result of an operation. Raises UnreachableError while there is no connection."""
-    operation = OPERATIONS.get(request.op)
-    if operation is None:
-        raise InternalError(f"no operation {request.op!r}")
+async def run(session: Session | None, request: wire.Request, report: Report) -> Any:
+    """The result of an operation. Raises UnreachableError while there is no connection, RefusedError for a
+    change in read-only mode. `report(done, total, text)` tells how far a long one is."""
     if session is None:
         raise UnreachableError("the worker is not set up yet")
-    return await operation(session, request.args, request.deadline)
+    operation = OPERATIONS.get(request.op)
+    if operation is None:
+        from virtfleet.hypervisor.acts import ACTS  # not every worker is ever asked to act
+
+        operation = ACTS.get(request.op)
+        if operation is None:
+            raise InternalError(f"no operation {request.op!r}")
+        if session.settings.read_only:
+            raise RefusedError("read-only: nothing may be changed")
+    return await operation(Call(session, request.args, request.deadline, report))
 
 
-def _lanes(session: Session) -> Lanes:
-    if session.lanes is None:
-        raise UnreachableError("not connected")
-    return session.lanes
-
-
-async def _vm_xml(session: Session, args: Arguments, deadline: float) -> str:
+async def _vm_xml(call: Call) -> str:
     """The live XML of a VM, without secrets (no VIR_DOMAIN_XML_SECURE)."""
-    flag = libvirt.VIR_DOMAIN_XML_INACTIVE if args.get("inactive") else 0
-    text = await _lanes(session).long.call(
-        lambda conn: conn.lookupByUUIDString(args["uuid"]).XMLDesc(flag), deadline
+    flag = libvirt.VIR_DOMAIN_XML_INACTIVE if call.args.get("inactive") else 0
+    text = await call.lanes.long.call(
+        lambda conn: conn.lookupByUUIDString(call.args["uuid"]).XMLDesc(flag), call.deadline
     )
     return clean_lines(text)
 
 
-async def _pool_xml(session: Session, args: Arguments, deadline: float) -> str:
+async def _pool_xml(call: Call) -> str:
     return clean_lines(
-        await _lanes(session).storage.call(
-            lambda conn: conn.storagePoolLookupByUUIDString(args["uuid"]).XMLDesc(), deadline
+        await call.lanes.storage.call(
+            lambda conn: conn.storagePoolLookupByUUIDString(call.args["uuid"]).XMLDesc(), call.deadline
         )
     )
 
 
-async def _volume_xml(session: Session, args: Arguments, deadline: float) -> str:
+async def _volume_xml(call: Call) -> str:
     def read(conn: libvirt.virConnect) -> str:
-        pool = conn.storagePoolLookupByUUIDString(args["pool_uuid"])
-        return str(pool.storageVolLookupByName(args["name"]).XMLDesc())
+        pool = conn.storagePoolLookupByUUIDString(call.args["pool_uuid"])
+        return str(pool.storageVolLookupByName(call.args["name"]).XMLDesc())
 
-    return clean_lines(await _lanes(session).storage.call(read, deadline))
+    return clean_lines(await call.lanes.storage.call(read, call.deadline))
 
 
-async def _network_xml(session: Session, args: Arguments, deadline: float) -> str:
+async def _network_xml(call: Call) -> str:
     return clean_lines(
-        await _lanes(session).long.call(
-            lambda conn: conn.networkLookupByUUIDString(args["uuid"]).XMLDesc(), deadline
+        await call.lanes.long.call(
+            lambda conn: conn.networkLookupByUUIDString(call.args["uuid"]).XMLDesc(), call.deadline
         )
     )
 
 
-async def _capabilities(session: Session, args: Arguments, deadline: float) -> str:
-    return clean_lines(await _lanes(session).long.call(lambda conn: conn.getCapabilities(), deadline))
+async def _capabilities(call: Call) -> str:
+    return clean_lines(await call.lanes.long.call(lambda conn: conn.getCapabilities(), call.deadline))
 
 
-async def _check(session: Session, args: Arguments, deadline: float) -> dict[str, Any]:
+async def _check(call: Call) -> dict[str, Any]:
     """What works on this host and how quickly: for `host check`."""
-    lanes = _lanes(session)
+    lanes = call.lanes
     found: dict[str, Any] = {"lanes": {}}
     for name in ("monitor", "detail", "storage", "long"):
         started = time.monotonic()
-        await getattr(lanes, name).call(lambda conn: conn.getLibVersion(), deadline)
+        await getattr(lanes, name).call(lambda conn: conn.getLibVersion(), call.deadline)
         found["lanes"][name] = time.monotonic() - started
 
     def ask(conn: libvirt.virConnect) -> dict[str, Any]:
@@ -92,15 +91,13 @@ async def _check(session: Session, args: Arguments, deadline: float) -> dict[str
             "supported": {name: _has(conn, question) for name, question in _QUESTIONS.items()},
         }
 
-    found.update(await lanes.long.call(ask, deadline))
+    found.update(await lanes.long.call(ask, call.deadline))
     return found
 
 
-async def _door(session: Session, args: Arguments, deadline: float) -> str:
+async def _door(call: Call) -> str:
     """Path of a socket through which another process of ours speaks to this host's libvirtd."""
-    if session.reach is None:
-        raise UnreachableError("not connected")
-    return session.reach.door(f"door-{int(args['number'])}")
+    return call.reach.door(f"door-{int(call.args['number'])}")
 
 
 _QUESTIONS: dict[str, Callable[[libvirt.virConnect], object]] = {

@@ -44,7 +44,7 @@ class Session:
     """Connects, and keeps connected, until the worker ends."""
 
     def __init__(self, settings: wire.WorkerSettings, port: Port, on_stuck: Callable[[], None]) -> None:
-        self._settings = settings
+        self.settings = settings
         self._port = port
         self._on_stuck = on_stuck
         self.asker = Asker(settings.name, port.send, self._asked)
@@ -108,7 +108,7 @@ class Session:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(settle)
 
-        reach = reach_for(self._settings, self.asker, on_lost)
+        reach = reach_for(self.settings, self.asker, on_lost)
         opening = Runner("open")
         try:
             await opening.submit(reach.open)
@@ -138,16 +138,16 @@ class Session:
     async def _serve(self, reach: Reach, lost: asyncio.Future[None]) -> None:
         """Watches the host until libvirtd or the connection is gone."""
         meter = Meter()
-        groups = set(self._settings.groups)
+        groups = set(self.settings.groups)
         lanes = Lanes(reach, self._on_stuck, lambda: self.asker.asking, few=bool(groups))
         self.lanes, self.reach = lanes, reach
         vitals = Vitals(
             reach, (lanes.long, lanes.storage, lanes.detail), self._tell, lambda: self.asker.asking
         )
-        host = HostWatch(self._settings, lanes, reach, meter, self._port)
-        vms = VmWatch(self._settings, lanes, vitals, host, meter, self._port)
-        networks = NetworkWatch(self._settings, lanes, vitals, vms, host, meter, self._port)
-        storage = StorageWatch(self._settings, lanes, vitals, host, meter, self._port, reach)
+        host = HostWatch(self.settings, lanes, reach, meter, self._port)
+        vms = VmWatch(self.settings, lanes, vitals, host, meter, self._port)
+        networks = NetworkWatch(self.settings, lanes, vitals, vms, host, meter, self._port)
+        storage = StorageWatch(self.settings, lanes, vitals, host, meter, self._port, reach)
         coalescer = happenings.Coalescer()
 
         def heard(raw: happenings.Raw) -> None:
@@ -185,7 +185,7 @@ class Session:
 
     async def _later(self, loop: Callable[[], Awaitable[None]]) -> None:
         """In a large fleet not all hosts shall read everything in their first second."""
-        await asyncio.sleep(self._settings.settle * random.random())  # noqa: S311 - jitter
+        await asyncio.sleep(self.settings.settle * random.random())  # noqa: S311 - jitter
         await loop()
 
     async def _asked_to_reconnect(self) -> None:
@@ -222,7 +222,7 @@ class Session:
         if self._port.congested:
             return
         event = Event(
-            time.time(), self._settings.name, raw.kind, raw.name, raw.what, raw.detail, raw.uuid, raw.severity
+            time.time(), self.settings.name, raw.kind, raw.name, raw.what, raw.detail, raw.uuid, raw.severity
         )
         self._port.send(wire.Happened(event))
 
@@ -235,9 +235,9 @@ class Session:
             severity = _SEVERITY.get(state, Severity.WARNING)
             event = Event(
                 time.time(),
-                self._settings.name,
+                self.settings.name,
                 "host",
-                self._settings.name,
+                self.settings.name,
                 state.value,
                 status.reason,
                 "",

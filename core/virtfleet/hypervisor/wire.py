@@ -79,7 +79,7 @@ class Request(msgspec.Struct, frozen=True, tag="request"):
     op: str
     args: dict[str, Any]
     deadline: float
-    """Seconds from receipt."""
+    """Seconds from receipt, or from the last Progress."""
 
 
 class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
@@ -183,6 +183,16 @@ class Response(msgspec.Struct, frozen=True, tag="response"):
     cure: str = ""
 
 
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """How far a request is; its deadline counts anew from here."""
+
+    id: int
+    done: int
+    total: int
+    """0: unknown."""
+    text: str = ""
+
+
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
     id: int
 
@@ -199,6 +209,7 @@ FromWorker = (
     | Asks
     | PromptGone
     | Response
+    | Progress
     | Pong
 )
 

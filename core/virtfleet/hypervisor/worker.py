@@ -20,6 +20,9 @@ from virtfleet.model import HostState
 
 log = logging.getLogger(__name__)
 
+_REPORT_EVERY = 0.2
+"""Seconds between two words on how far a request is."""
+
 
 def main(end: socket.socket) -> int:
     """Runs until the engine goes away. The exit status is the process's."""
@@ -77,9 +80,20 @@ class _Worker:
             os._exit(1)  # the engine starts another
 
     async def _answer(self, request: wire.Request) -> None:
+        loop = asyncio.get_running_loop()
+        told = -1.0
+
+        def report(done: int, total: int, text: str) -> None:
+            nonlocal told
+            now = loop.time()
+            limit.reschedule(now + request.deadline)
+            if now - told >= _REPORT_EVERY or done == total:
+                told = now
+                self._port.send(wire.Progress(request.id, done, total, text))
+
         try:
-            async with asyncio.timeout(request.deadline):
-                result: Any = await operations.run(self._session, request)
+            async with asyncio.timeout(request.deadline) as limit:
+                result: Any = await operations.run(self._session, request, report)
             self._port.send(wire.Response(request.id, result))  # here: what can't be encoded is answered too
             return
         except TimeoutError:

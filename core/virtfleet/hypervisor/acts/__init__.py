@@ -1,0 +1,14 @@
+"""What changes a host, by name: the operations that the steps of a plan are made of.
+
+Each is idempotent, or looks before it repeats (`Call.again`): a job that was
+killed between journal and deed runs its step again. Each verifies that it
+acts on what it was told of, since the plan may be minutes old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from virtfleet.hypervisor.call import Operation
+
+ACTS: Mapping[str, Operation] = {}
