@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from virtfleet.config import folders
 from virtfleet.config.settings import FleetSettings, HostSettings
-from virtfleet.errors import NotFoundError
+from virtfleet.errors import NotFoundError, RefusedError
 from virtfleet.fleet.assembly import blank
 from virtfleet.fleet.events import EventLog
 from virtfleet.fleet.link import Report
@@ -37,6 +37,10 @@ from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
 
 if TYPE_CHECKING:
     from virtfleet.fleet.history import History
+    from virtfleet.jobs.book import JobBook
+    from virtfleet.model.action import Action
+    from virtfleet.model.job import Job
+    from virtfleet.model.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,9 @@ class Engine:
         self._supervisor: Supervisor | None = None
         self._subscribers: list[Callable[[Delta], None]] = []
         self._waiters: set[asyncio.Event] = set()
+        self._jobs: JobBook | None = None
+        self.stale_ok = False
+        """Act also on hosts whose data is old: only when the operator said so."""
         now = time.time()
         views = {host.name: _first_view(host, now) for host in settings.hosts.values()}
         self._snapshot = FleetSnapshot(0, MappingProxyType(views))
@@ -112,10 +119,14 @@ class Engine:
         self.prompts.answers(
             lambda host, number, text: supervisor.send(host, wire.PromptAnswer(number, text))
         )
+        self.prompts.retries(self._try_refused)
         supervisor.start()
 
     async def stop(self) -> None:
         """Ends every worker. Safe to call twice."""
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            await jobs.close()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             await supervisor.stop()
@@ -138,9 +149,10 @@ class Engine:
         return self._history
 
     @property
-    def calls_per_s(self) -> float:
+    def calls_per_s(self) -> float | None:
         """libvirt calls per second that watching costs, over all hosts."""
-        return sum(host.calls_per_s for host in self._snapshot.hosts.values())
+        known = [c for host in self._snapshot.hosts.values() if (c := host.calls_per_s) is not None]
+        return sum(known) if known else None
 
     def subscribe(self, callback: Callable[[Delta], None]) -> Callable[[], None]:
         """`callback(delta)` is called in the loop after each change and must be quick. Returns its end."""
@@ -209,10 +221,61 @@ class Engine:
             raise NotFoundError(f"no host {host!r} in this fleet")
         return await self._supervisor.request(host, op, args or {}, timeout, on_progress)
 
+    # ---- changing something
+
+    async def plan(self, action: Action) -> Plan:
+        """What doing `action` would mean; changes nothing.
+
+        Raises NotFoundError, and RefusedError with all reasons why it can't be done.
+        """
+        if self.read_only:
+            raise RefusedError("read-only: nothing may be changed")
+        from virtfleet.actions import planner
+        from virtfleet.actions.prepare import world_for
+
+        return planner.plan(action, await world_for(action, self, stale_ok=self.stale_ok))
+
+    async def apply(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
+        """Begins to carry out a plan, as a job. `detached`: leaves it to another process.
+
+        RefusedError: the world is no longer the one that was planned for, with what has changed.
+        """
+        if self.read_only:
+            raise RefusedError("read-only: nothing may be changed")
+        from virtfleet.actions.conditions import check
+
+        changed = check(plan.conditions, self._snapshot, time.monotonic(), stale_ok=self.stale_ok)
+        if changed:
+            raise RefusedError(
+                f"{plan.title}: since it was planned, {'; '.join(changed)}", cure="plan it again"
+            )
+        return await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached)
+
+    @property
+    def jobs(self) -> JobBook:
+        """What is being done, was done, or was interrupted. Its `open` reads the journal."""
+        if self._jobs is None:
+            from virtfleet.actions.running import StepRunner
+            from virtfleet.jobs.book import JobBook
+
+            store = self.settings.store
+            self._jobs = JobBook(
+                folders.state_dir(),
+                StepRunner(self),
+                store=store.url,
+                password=(store.password.read() or "") if store.password is not None else "",
+                limits=self.settings.limits,
+            )
+        return self._jobs
+
     def reconnect(self, host: str) -> None:
         """Tries a host again at once, also when it refused us."""
         if self._supervisor is not None and host in self._snapshot.hosts:
             self._supervisor.reconnect(host)
+
+    def _try_refused(self, host: str) -> None:
+        if host in self._snapshot.hosts and self._snapshot.hosts[host].state is HostState.REFUSED:
+            self.reconnect(host)
 
     # ---- what the supervisor tells
 
@@ -229,8 +292,7 @@ class Engine:
 
     def _sampled(self, host: str, sample: wire.Sample) -> None:
         if self._history is not None:
-            self._history.record_host(host, sample.taken, sample.host)
-            self._history.record_vm_stats(host, sample.taken, sample.vms)
+            self._history.record_sample(host, sample.taken, sample.host, sample.vms)
 
     def _pooled(self, host: str, message: wire.Pools) -> None:
         if self._history is not None:
@@ -340,6 +402,12 @@ def _is_abandoned(folder: Path) -> bool:
 
 def _first_view(host: HostSettings, now: float) -> HostView:
     view = blank(host.name, host.uri, host.zone, host.traits, host.interval)
+    view = replace(
+        view,
+        pools_interval=host.pools_interval,
+        volumes_interval=host.volumes_interval,
+        networks_interval=host.networks_interval,
+    )
     if host.disabled:
         view = replace(view, state=HostState.DISABLED, reason=host.disabled, since=now)
     return view

@@ -20,7 +20,9 @@ from virtfleet.config.settings import (
     HostDefaults,
     HostSettings,
     Image,
+    JobLimits,
     Project,
+    Store,
     UiSettings,
     VolumeType,
     with_names,
@@ -39,7 +41,8 @@ _MAPS: dict[str, type] = {
     "volume_types": VolumeType,
     "projects": Project,
 }
-_SINGLE = ("name", "ui")
+_STRUCTS: dict[str, type] = {"ui": UiSettings, "store": Store, "limits": JobLimits}
+_SINGLE = ("name", *_STRUCTS)
 _KEYS = ("defaults", *_SINGLE, *_MAPS)
 
 
@@ -172,8 +175,8 @@ def _assemble(path: Path, parts: list[_Part]) -> FleetSettings:
             raise ConfigError(f'"{key}" is given in two files; first at {first.where}', where=second.where)
         for part in given:
             node = part.keys[key]
-            if key == "ui":
-                plain[key] = shape(node, UiSettings, key, part.base)
+            if key in _STRUCTS:
+                plain[key] = shape(node, _STRUCTS[key], key, part.base)
             elif isinstance(node.value, str) and node.value.isprintable():
                 plain[key] = node.value
             else:

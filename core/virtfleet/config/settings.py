@@ -140,6 +140,25 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     quota: Quota = Quota()
 
 
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """Where jobs and audit log are kept: SQLite in the state folder, or a PostgreSQL database of a team."""
+
+    url: Annotated[str, Meta(pattern=r"^(postgresql://.*)?$")] = ""
+    """postgresql://USER@HOST/DATABASE, the password apart."""
+    password: Secret | None = None
+
+
+class JobLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is done at once."""
+
+    per_host: Positive = 4
+    """Steps on one host."""
+    per_pool: Positive = 2
+    """Transfers into one pool."""
+    total: Positive = 32
+    """Jobs; the others wait."""
+
+
 class UiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The console's own."""
 
@@ -159,6 +178,8 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     volume_types: dict[str, VolumeType] = {}
     projects: dict[str, Project] = {}
     ui: UiSettings = UiSettings()
+    store: Store = Store()
+    limits: JobLimits = JobLimits()
     path: Annotated[str, Internal] = ""
     """File or folder that this was read from; empty: none (--connect, demo)."""
     demo: Annotated[bool, Internal] = False

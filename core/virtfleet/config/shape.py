@@ -21,6 +21,7 @@ import msgspec.inspect as mi
 from virtfleet.config.secret import Secret, open_private
 from virtfleet.config.yamltree import Node, shown
 from virtfleet.errors import ConfigError
+from virtfleet.model.action import FileRef
 from virtfleet.query.units import parse_size
 
 _NOTHING: dict[str, Any] = {}
@@ -66,6 +67,11 @@ class _Shaper:
                 return self.value(node, kind.type, path, {**marks, **(kind.extra or {})})
             case mi.UnionType():
                 return self._union(node, kind, path, marks)
+            case mi.StructType(cls=cls) if cls is FileRef:
+                # A file is written as its path; what reads it makes the hash.
+                return {
+                    "path": self._path(node, self._text(node, mi.StrType(), path, {}), path, {"path": True})
+                }
             case mi.StructType():
                 return self._struct(node, kind, path)
             case mi.DictType():
@@ -91,7 +97,10 @@ class _Shaper:
             return self.value(node, members[0], path, marks)
         if isinstance(node.value, str | int | float):
             return node.value
-        raise wrong(node, path, "text, a number or a boolean")
+        lists = [each for each in members if isinstance(each, mi.VarTupleType)]
+        if isinstance(node.value, list) and lists:
+            return self.value(node, lists[0], path, marks)
+        raise wrong(node, path, "text, a number or a boolean" + (" or a list" if lists else ""))
 
     def _struct(self, node: Node, kind: mi.StructType, path: str) -> dict[str, Any]:
         fields = {field.name: field for field in kind.fields if not _internal(field)}

@@ -9,7 +9,15 @@ import click
 
 from virtfleet import __version__
 from virtfleet.errors import VirtfleetError
-from virtfleet.headless import diagnostics, output
+from virtfleet.headless import (
+    batch_commands,
+    diagnostics,
+    job_commands,
+    output,
+    vm_create,
+    vm_shape,
+    vm_verbs,
+)
 from virtfleet.headless.options import (
     LISTING,
     Collected,
@@ -40,10 +48,11 @@ class Root(Group):
         return found
 
 
-@click.group(cls=Root, context_settings=_SETTINGS)
+@click.group(cls=Root, context_settings=_SETTINGS, invoke_without_command=True)
 @click.version_option(__version__, prog_name="virtfleet", message="%(prog)s %(version)s")
 @shared_options(everything=True)
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """A fleet of libvirt hypervisors. Without a command: the console.
 
     The fleet is that of --fleet, $VIRTFLEET_FLEET or ~/.config/virtfleet/fleet.yaml.
@@ -51,6 +60,18 @@ def cli() -> None:
     Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 partial, some hosts did not answer and the
     rest is printed; 4 refused; 130 interrupted.
     """
+    if ctx.invoked_subcommand is None:
+        options = [f"--{name.replace('_', '-')}" for name in ctx.ensure_object(Collected).given]
+        foreign = [option for option in options if option not in ("--fleet", "--connect", "--demo")]
+        if not foreign:
+            raise click.UsageError("a command is missing", ctx)
+        example = f"virtfleet vm list {foreign[0]} ..."
+        raise click.UsageError(
+            f"the console does not take {foreign[0]}; a command does: {example}, and the console has the key /"
+            if foreign[0] == "--filter"
+            else f"the console does not take {foreign[0]}; a command does: {example}",
+            ctx,
+        )
 
 
 def _noun(name: str, plural: str, what: str) -> Group:
@@ -105,7 +126,9 @@ def _noun(name: str, plural: str, what: str) -> Group:
 
 
 _host = _noun("host", "hosts", "Hypervisors.")
-_noun("vm", "VMs", "Virtual machines.")
+_vm = _noun("vm", "VMs", "Virtual machines.")
+for _module in (vm_verbs, vm_shape, vm_create):
+    _module.register(_vm)
 _noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
 _noun("volume", "volumes", "Volumes of storage pools.")
 _noun("network", "virtual networks", "Virtual networks.")
@@ -203,6 +226,10 @@ def overview(ctx: click.Context, or_demo: bool) -> int:
     from virtfleet.headless import fleet_tables
 
     return fleet_tables.run(options, or_demo=or_demo)
+
+
+for _command in (job_commands.job, job_commands.audit, batch_commands.plan, batch_commands.apply):
+    cli.add_command(_command)
 
 
 @cli.command("completion", cls=click.Command, short_help="Completion of our words, for your shell.")

@@ -7,6 +7,7 @@ the rest is printed · 4 refused, with the reasons · 129, 130, 143 ended by SIG
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable
 from enum import IntEnum
@@ -55,6 +56,37 @@ def _say(text: str) -> None:
 def note(text: str) -> None:
     """Something a person should know, and a script may ignore."""
     _say(f"virtfleet: {text}")
+
+
+def plain(text: str) -> None:
+    """A line for a person at the terminal, as it is."""
+    _say(text)
+
+
+_status_shown = False
+
+
+def status(text: str) -> None:
+    """A line that is written over by the next one, on a terminal; elsewhere nothing. Empty: away with it."""
+    global _status_shown
+    with contextlib.suppress(OSError, ValueError):
+        if not sys.stderr.isatty() or (not text and not _status_shown):
+            return
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        sys.stderr.write(f"\r\x1b[K{clean(text)[: columns - 1]}")
+        sys.stderr.flush()
+        _status_shown = bool(text)
+
+
+def ask(question: str) -> str:
+    """One line from the terminal; empty when there is none. Blocks: nothing is under way yet."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(question)
+        sys.stderr.flush()
+    try:
+        return sys.stdin.readline().rstrip("\n")
+    except (OSError, ValueError):
+        return ""
 
 
 def report(error: VirtfleetError, *, as_json: bool = False) -> int:

@@ -25,6 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 FORMS = ("table", "json", "yaml", "csv")
 LISTING = ("filter", "columns", "sort", "no_header", "rates")
 """Shared options that choose rows and columns: not every command has some."""
+ACTING = ("dry_run", "yes", "no_wait")
+"""Those of commands that change something."""
 NOTHING_CONFIGURED = (
     "there is no fleet file; give --fleet FILE or --connect URI, write ~/.config/virtfleet/fleet.yaml, "
     "or look at --demo"
@@ -50,6 +52,9 @@ class Options:
     sort: str = ""
     no_header: bool = False
     rates: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    no_wait: bool = False
 
     @property
     def as_json(self) -> bool:
@@ -118,6 +123,9 @@ def _shared() -> dict[str, click.Option]:
         option("-s", "--sort", metavar="LIST", help="Fields to sort by: cpu:desc,name."),
         option("--no-header", is_flag=True, default=None, help="No heads over tables and CSV."),
         option("--rates", is_flag=True, default=None, help="Wait for CPU, disk and network rates."),
+        option("--dry-run", is_flag=True, default=None, help="Show the plan and do nothing."),
+        option("-y", "--yes", is_flag=True, default=None, help="Do it without asking."),
+        option("--no-wait", is_flag=True, default=None, help="Leave the job to the background."),
     )
     return {each.name: each for each in made if each.name}
 
@@ -169,14 +177,18 @@ def shared_options(
 ) -> Callable[[F], F]:
     """Adds the shared options to a function that becomes a command.
 
-    `listing`: those of LISTING that mean something to it. `everything`: on a
+    `listing`: those of LISTING and ACTING that mean something to it. `everything`: on a
     group, which only collects; `check_used` then refuses what its command can't use.
     `only`: these and no others, for a command that connects to no host.
     """
 
     def decorate(function: F) -> F:
         for name, option in reversed(_shared().items()):
-            if name in only if only is not None else everything or name in listing or name not in LISTING:
+            if (
+                name in only
+                if only is not None
+                else everything or name in listing or name not in (*LISTING, *ACTING)
+            ):
                 _attach(function, option)
         return function
 

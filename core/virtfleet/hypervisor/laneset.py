@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
 
 from virtfleet.hypervisor.lanes import Lane
 from virtfleet.hypervisor.reach import Reach
@@ -26,12 +28,27 @@ class Lanes:
             opener, door = reach.opener(name)
             return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
 
+        self._make = lane
+        self._numbers = itertools.count(1)
+        self._alone = reach.one_connection
         self.monitor = lane("monitor")
         if reach.one_connection:
             self.detail = self.storage = self.long = self.monitor
             return
         self.long = lane("long")
         self.detail, self.storage = (self.monitor, self.monitor) if few else (lane("detail"), lane("storage"))
+
+    @contextlib.asynccontextmanager
+    async def extra(self) -> AsyncIterator[Lane]:
+        """A lane for one call that takes long (saving a VM, copying a volume): no other waits for it."""
+        if self._alone:
+            yield self.long
+            return
+        lane = self._make(f"extra{next(self._numbers)}")
+        try:
+            yield lane
+        finally:
+            await lane.close()
 
     async def close(self) -> None:
         for lane in {self.monitor, self.detail, self.storage, self.long}:

@@ -6,9 +6,14 @@ big files are not in it: a `FileRef` names a local file and the hash that it had
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
+
+Bytes = Annotated[int, Meta(ge=0, extra={"bytes": True})]
+"""In files also 512MiB, 10GiB (the mark is config/shape.py's)."""
+Count = Annotated[int, Meta(ge=1)]
 
 
 class VmRef(msgspec.Struct, frozen=True, gc=False):
@@ -102,9 +107,8 @@ class ResizeVm(_VmAction, frozen=True, kw_only=True, tag="vm.resize"):
     """By flavor, or by numbers; what is not given stays."""
 
     flavor: str = ""
-    vcpus: int | None = None
-    memory: int | None = None
-    """Bytes."""
+    vcpus: Count | None = None
+    memory: Bytes | None = None
 
 
 class TagVm(_VmAction, frozen=True, kw_only=True, tag="vm.tag"):
@@ -219,10 +223,10 @@ class CreateVm(_Action, frozen=True, kw_only=True, tag="vm.create"):
     """Empty: chosen, with the reason."""
     zone: str = ""
     flavor: str = ""
-    vcpus: int | None = None
-    memory: int | None = None
-    disk: int | None = None
-    """Bytes of the first disk; None: the flavor's, or the image's own size."""
+    vcpus: Count | None = None
+    memory: Bytes | None = None
+    disk: Bytes | None = None
+    """Of the first disk; None: the flavor's, or the image's own size."""
     image: str = ""
     """Name of an image of the fleet file, a local path, an http(s) URL, or POOL/VOLUME on the host."""
     checksum: str = ""

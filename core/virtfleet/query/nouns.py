@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from virtfleet.model import Event, FleetSnapshot, HostState, PoolState, VmState
-from virtfleet.query import events, hosts, networks, pools, rows, vms, volumes
+from virtfleet.model.job import Job, JobState
+from virtfleet.query import events, hosts, jobs, networks, pools, rows, vms, volumes
 from virtfleet.query.clock import Clock, clocked
 from virtfleet.query.field import Field
 from virtfleet.query.health import pool_look
@@ -35,7 +36,7 @@ class Noun(Generic[T]):
     fields: tuple[Field[T], ...]
     """In the default order of columns."""
     rows: Callable[[FleetSnapshot], Iterator[T]]
-    """All of them. Events are no part of a snapshot: there are none."""
+    """All of them. Events and jobs are no part of a snapshot: there are none."""
     name_of: Callable[[T], str]
     key_of: Callable[[T], Hashable]
     look_of: Callable[[T], Look | None]
@@ -208,8 +209,24 @@ _EVENT: Noun[Event] = Noun(
     aliases=("event", "events", "ev", "log"),
 )
 
+_JOB: Noun[Job] = Noun(
+    name="job",
+    plural="jobs",
+    title="Jobs",
+    fields=jobs.FIELDS,
+    rows=lambda snapshot: iter(()),
+    name_of=lambda job: job.id,
+    key_of=lambda job: job.id,
+    look_of=jobs.job_look,
+    default_sort=("created",),
+    text_fields=("id", "state", "name", "host", "title", "error"),
+    short=_short(jobs.FIELDS, {"job": "id", "vm": "name", "object": "name"}),
+    aliases=("job", "jobs", "task", "tasks"),
+    states=tuple(JobState),
+)
+
 NOUNS: Mapping[str, Noun[Any]] = MappingProxyType(
-    {noun.name: noun for noun in (_HOST, _VM, _POOL, _VOLUME, _NETWORK, _EVENT)}
+    {noun.name: noun for noun in (_HOST, _VM, _POOL, _VOLUME, _NETWORK, _EVENT, _JOB)}
 )
 _BY_WORD = {word: noun for noun in NOUNS.values() for word in noun.aliases}
 

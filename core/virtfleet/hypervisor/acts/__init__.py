@@ -2,13 +2,15 @@
 
 Each is idempotent, or looks before it repeats (`Call.again`): a job that was
 killed between journal and deed runs its step again. Each verifies that it
-acts on what it was told of, since the plan may be minutes old.
+acts on what it was told of, since the plan may be minutes old. NotFoundError,
+RefusedError, AmbiguousError and UnsupportedError mean that it had not acted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from virtfleet.hypervisor.acts import metadata, power
 from virtfleet.hypervisor.call import Operation
 
-ACTS: Mapping[str, Operation] = {}
+ACTS: Mapping[str, Operation] = {**power.ACTS, **metadata.ACTS}

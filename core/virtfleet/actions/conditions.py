@@ -1,0 +1,156 @@
+"""Whether what a plan was built on still holds: pure, over a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from virtfleet.model import FleetSnapshot, HostView, Vm
+from virtfleet.model.plan import Condition
+
+Check = Callable[[Condition, FleetSnapshot], str]
+
+
+def check(
+    conditions: Iterable[Condition], snapshot: FleetSnapshot, now: float, *, stale_ok: bool = False
+) -> list[str]:
+    """What no longer holds, in sentences. `now` is CLOCK_MONOTONIC. One of an unknown kind never holds."""
+    found: list[str] = []
+    for condition in conditions:
+        if condition.kind == "host-answers":
+            problem = _host_answers(condition, snapshot, now, stale_ok)
+        elif condition.kind in CHECKS:
+            problem = CHECKS[condition.kind](condition, snapshot)
+        else:
+            problem = f"{condition.text or condition.kind} can't be checked"
+        if problem and problem not in found:
+            found.append(problem)
+    return found
+
+
+def _host_answers(condition: Condition, snapshot: FleetSnapshot, now: float, stale_ok: bool) -> str:
+    host = snapshot.hosts.get(condition.host)
+    if host is None:
+        return f"{condition.host} is no longer in the fleet"
+    if not host.state.answers:
+        return f"{host.name} is {host.state.value}: {host.reason or 'it does not answer'}"
+    if host.is_stale(now) and not stale_ok:
+        return f"{host.name} has not been heard for {host.age(now) or 0:.0f} s"
+    return ""
+
+
+def _host(condition: Condition, snapshot: FleetSnapshot) -> HostView | None:
+    return snapshot.hosts.get(condition.host)
+
+
+def _vm(condition: Condition, snapshot: FleetSnapshot) -> Vm | None:
+    host = _host(condition, snapshot)
+    return next((vm for vm in host.vms if vm.uuid == condition.uuid), None) if host is not None else None
+
+
+def _vm_is(condition: Condition, snapshot: FleetSnapshot) -> str:
+    vm = _vm(condition, snapshot)
+    if vm is None:
+        return f"{condition.name or condition.uuid} is no longer on {condition.host}"
+    if condition.name and vm.name != condition.name:
+        return f"{condition.name} is now called {vm.name}"
+    return ""
+
+
+def _vm_active(condition: Condition, snapshot: FleetSnapshot) -> str:
+    vm = _vm(condition, snapshot)
+    if vm is None:
+        return f"{condition.name or condition.uuid} is no longer on {condition.host}"
+    if vm.state.active != condition.value:
+        return f"{vm.name} is {vm.state.value}, and was {'on' if condition.value else 'off'}"
+    return ""
+
+
+def _vm_protected(condition: Condition, snapshot: FleetSnapshot) -> str:
+    vm = _vm(condition, snapshot)
+    return f"{vm.name} is protected now" if vm is not None and vm.info.protected else ""
+
+
+def _vm_name_free(condition: Condition, snapshot: FleetSnapshot) -> str:
+    host = _host(condition, snapshot)
+    if host is None:
+        return f"{condition.host} is no longer in the fleet"
+    taken = any(vm.name == condition.name for vm in host.vms)
+    return f"a VM called {condition.name} is on {condition.host} now" if taken else ""
+
+
+def _vm_sources(condition: Condition, snapshot: FleetSnapshot) -> str:
+    vm = _vm(condition, snapshot)
+    if vm is None:
+        return ""  # told by another condition
+    sources = [disk.source for disk in vm.info.disks]
+    return "" if sources == list(condition.value) else f"the disks of {vm.name} are others now"
+
+
+def _volume_free(condition: Condition, snapshot: FleetSnapshot) -> str:
+    host = _host(condition, snapshot)
+    taken = host is not None and any(
+        (each.pool, each.name) == (condition.value, condition.name) for each in host.volumes
+    )
+    return (
+        f"a volume called {condition.name} is in {condition.value} on {condition.host} now" if taken else ""
+    )
+
+
+def _volume_unused(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """No other VM than `uuid` uses the path `value`, and no volume stands on it."""
+    path = condition.value
+    for host in snapshot.hosts.values():
+        for vm in host.vms:
+            if (host.name, vm.uuid) == (condition.host, condition.uuid):
+                continue
+            if host.name == condition.host and any(disk.source == path for disk in vm.info.disks):
+                return f"{path} is used by {vm.name} on {host.name} now"
+        if host.name == condition.host and any(each.backing == path for each in host.volumes):
+            return f"a volume on {host.name} stands on {path} now"
+    return ""
+
+
+def _pool_active(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: bytes that must be available; unknown room is no obstacle."""
+    host = _host(condition, snapshot)
+    pool = next((each for each in host.pools if each.name == condition.name), None) if host else None
+    if pool is None:
+        return f"there is no pool {condition.name} on {condition.host} any more"
+    if pool.state.value != "running":
+        return f"pool {condition.name} on {condition.host} is {pool.state.value}"
+    if condition.value and pool.available is not None and pool.available < condition.value:
+        return f"pool {condition.name} on {condition.host} has {pool.available >> 20} MiB left"
+    return ""
+
+
+def _network_active(condition: Condition, snapshot: FleetSnapshot) -> str:
+    host = _host(condition, snapshot)
+    network = next((each for each in host.networks if each.name == condition.name), None) if host else None
+    if network is None:
+        return f"there is no network {condition.name} on {condition.host} any more"
+    return "" if network.active else f"network {condition.name} on {condition.host} is not active"
+
+
+def _memory_free(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: bytes that the host must have free, as far as it tells."""
+    host = _host(condition, snapshot)
+    stats = host.stats if host is not None else None
+    if stats is None or stats.memory_total is None or stats.memory_used is None:
+        return ""
+    free = stats.memory_total - stats.memory_used
+    return "" if free >= condition.value else f"{condition.host} has only {free >> 20} MiB of memory free"
+
+
+CHECKS: Mapping[str, Check] = {
+    "vm-is": _vm_is,
+    "vm-active": _vm_active,
+    "vm-not-protected": _vm_protected,
+    "vm-name-free": _vm_name_free,
+    "vm-sources": _vm_sources,
+    "volume-free": _volume_free,
+    "volume-unused": _volume_unused,
+    "pool-active": _pool_active,
+    "network-active": _network_active,
+    "memory-free": _memory_free,
+}
+"""By `Condition.kind`; besides these, `host-answers`."""

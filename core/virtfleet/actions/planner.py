@@ -1,0 +1,33 @@
+"""The one door to all planning: which family plans which action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from virtfleet.actions.world import World
+from virtfleet.model.action import Action, verb_of
+from virtfleet.model.plan import Plan
+
+_POWER = "start shutdown reboot reset poweroff suspend resume save restore"
+_IDENTITY = "rename describe assign tag protect autostart"
+_FAMILIES = {
+    **{f"vm.{verb}": "power" for verb in _POWER.split()},
+    **{f"vm.{verb}": "identity" for verb in _IDENTITY.split()},
+    "vm.resize": "resize",
+    "vm.edit": "edit",
+    "vm.delete": "delete",
+    "vm.create": "create",
+    "vm.clone": "clone",
+    **{f"vm.snapshot.{verb}": "snapshots" for verb in ("create", "revert", "delete")},
+    **{f"vm.{verb}": "devices" for verb in ("media.insert", "media.eject", "nic.attach", "nic.detach")},
+}
+"""Modules of this package, imported when one of their verbs is planned: each has `plan(action, world)`."""
+
+
+def plan(action: Action, world: World) -> Plan:
+    """What doing `action` would mean. Pure. NotFoundError, RefusedError with all reasons."""
+    family = import_module(f"virtfleet.actions.{_FAMILIES[verb_of(action)]}")
+    made: Callable[[Any, World], Plan] = family.plan
+    return made(action, world)

@@ -1,0 +1,121 @@
+"""The plan, before anything is done: steps, reasons, effects; what can't be done, and why.
+
+The safe choice is first and has the focus. What loses data wants the name
+typed (for several objects their number). Escape goes back and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from virtfleet.model.plan import Danger, Plan
+from virtfleet.query import plans
+from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.styles.themes import say
+
+_IN_FULL = 3
+"""So many plans are shown with all their lines; of more, the titles and what to mind."""
+_MEANING = {"step": "", "reason": "muted", "warning": "warning", "effect": "muted"}
+
+
+class PlanDialog(Dialog[bool]):
+    """True: do it. `refused`: what was asked for too and can't be done, each with the reason."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "app.focus_previous", "previous", show=False),
+        Binding("right,l", "app.focus_next", "next", show=False),
+        Binding("up,k", "scroll(-1)", "up", show=False),
+        Binding("down,j", "scroll(1)", "down", show=False),
+        Binding("pageup", "scroll(-10)", "page up", show=False),
+        Binding("pagedown", "scroll(10)", "page down", show=False),
+    ]
+
+    def __init__(self, found: Sequence[Plan], refused: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__()
+        self._plans = [plan for plan in found if plan.steps]
+        self._idle = [plan for plan in found if not plan.steps]
+        self._refused = refused
+        lost = [plan for plan in self._plans if plan.danger is Danger.IRREVERSIBLE]
+        self._typed = "" if not lost else lost[0].name if len(lost) == 1 else str(len(lost))
+        self._several = len(lost) > 1
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog plan") as box:
+            box.border_title = say(self._head())
+            box.border_subtitle = say("esc does nothing")
+            with VerticalScroll(id="plan-lines", can_focus=False):
+                yield Static(self._content(), markup=False, id="plan-text")
+            if self._typed:
+                what = "how many objects this is about" if self._several else "the name"
+                yield Static(
+                    say(("Data will be lost for good. ", "bad"), f"Type {what} to go on: {self._typed}"),
+                    markup=False,
+                )
+                yield Input(id="plan-name", compact=True)
+            with Horizontal(classes="buttons"):
+                if self._plans:
+                    yield Button("Leave it", id="leave", compact=True)
+                    yield Button(self._deed(), id="do", compact=True, disabled=bool(self._typed))
+                else:
+                    yield Button("Close", id="leave", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#plan-name" if self._typed else "#leave").focus()
+
+    def _head(self) -> str:
+        if len(self._plans) == 1 and not self._refused and not self._idle:
+            return self._plans[0].title
+        if not self._plans:
+            return "This can't be done" if self._refused else "Nothing to do"
+        return f"{len(self._plans)} plans"
+
+    def _deed(self) -> str:
+        return "Do it" if len(self._plans) == 1 else f"Do these {len(self._plans)}"
+
+    def _content(self) -> Content:
+        lines: list[Content] = []
+        alone = len(self._plans) == 1 and not self._refused and not self._idle
+        for plan in self._plans:
+            if not alone:
+                lines.append(say((f"{plans.sign(plan)} {plan.title}", "bold")))
+            full = len(self._plans) <= _IN_FULL
+            lines += [
+                say((f"{line.mark:>3}  ", "muted"), (line.text, _MEANING[line.kind]))
+                for line in plans.lines(plan)
+                if full or line.kind == "warning"
+            ]
+        for plan in self._idle:
+            why = "; ".join(reason.text for reason in plan.reasons)
+            lines.append(say((f"= {plan.title}", "muted"), (f"  {why}" if why else "", "muted")))
+        for name, why in self._refused:
+            lines.append(say(("✖ ", "bad"), (name, "bold"), f"  {why}"))
+        return Content("\n").join(lines)
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#plan-lines", VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    @on(Input.Changed, "#plan-name")
+    def _name_typed(self, event: Input.Changed) -> None:
+        self.query_one("#do", Button).disabled = event.value.strip() != self._typed
+
+    @on(Input.Submitted, "#plan-name")
+    def _name_entered(self, event: Input.Submitted) -> None:
+        if event.value.strip() == self._typed:
+            self.dismiss(True)
+
+    @on(Button.Pressed, "#leave")
+    def _left(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#do")
+    def _agreed(self) -> None:
+        if not self._typed or self.query_one("#plan-name", Input).value.strip() == self._typed:
+            self.dismiss(True)

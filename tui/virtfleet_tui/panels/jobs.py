@@ -1,0 +1,89 @@
+"""The list of jobs: running with progress, interrupted ones that wait for a word, recent ones with their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from virtfleet.model import FleetSnapshot
+from virtfleet.model.job import Job, JobState
+from virtfleet.query.field import Field
+from virtfleet.query.jobs import job_look
+from virtfleet.query.nouns import NOUNS
+from virtfleet_tui.bridge import Changes
+from virtfleet_tui.console import Console, Subject
+from virtfleet_tui.panels.list_panel import ListPanel
+from virtfleet_tui.panels.nouns import CLOCK, Listed
+
+_TROUBLE = frozenset({JobState.BROKEN, JobState.INTERRUPTED, JobState.FAILED})
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "state": {"width": 14},
+    "title": {"width": 34, "priority": 0},
+    "progress": {"width": 8, "priority": 1},
+    "eta_s": {"width": 6, "priority": 2},
+    "rate": {"width": 8, "priority": 4},
+    "took_s": {"width": 6, "priority": 3},
+    "error": {"width": 40, "priority": 2},
+    "created": {"width": 8, "priority": 3},
+    "who": {"width": 14, "priority": 5},
+    "id": {"width": 13, "priority": 4},
+}
+_ORDER = ("created", "state", "title", "progress", "eta_s", "rate", "took_s", "error", "who", "id")
+
+
+def _style(job: Job, field: Field[Any]) -> str:
+    if field.name == "state":
+        return job_look(job).meaning.value
+    if field.name == "error":
+        return "bad" if job.state.resumable else "warning"
+    return "muted" if field.name in ("created", "id", "who") else ""
+
+
+def _columns() -> tuple[Field[Any], ...]:
+    fields = {field.name: field for field in NOUNS["job"].with_clock(CLOCK).fields}
+    order = [*_ORDER, *(name for name in fields if name not in _ORDER)]
+    shown = [replace(fields[name], **_COLUMNS.get(name, {})) for name in order]
+    return tuple(field if field.name in _COLUMNS else replace(field, priority=9) for field in shown)
+
+
+JOBS = Listed(
+    noun=replace(NOUNS["job"].with_clock(CLOCK), default_sort=("-created",)),
+    groups=frozenset(),
+    members="",
+    of_host=None,
+    is_fault=lambda job: job.state in _TROUBLE,
+    empty="Nothing has been changed from here yet",
+    told=lambda host: True,
+    columns=_columns(),
+    ages=False,
+    style=_style,
+    unlit=frozenset({"progress", "eta_s", "rate"}),
+    hint="state=running  name=web-1  verb=vm.create  host~^hv  words",
+)
+
+
+class JobPanel(ListPanel):
+    """All jobs that are known here, newest first."""
+
+    def __init__(self, console: Console, *, filter_text: str = "", id: str | None = None) -> None:
+        super().__init__(console, JOBS, filter_text=filter_text, id=id)
+
+    def show_fleet(self, snapshot: FleetSnapshot, changes: Changes | None) -> None:
+        self._snapshot = snapshot
+        if changes is None:
+            self._reload()
+
+    def show_job(self, job: Job) -> None:
+        """One of them is now so."""
+        self.grid.update_rows([job])
+
+    def _scoped(self, snapshot: FleetSnapshot) -> Iterable[Any]:
+        return self.console.fleet.jobs.jobs
+
+    def subject_of(self, row: Any) -> Subject | None:
+        """The VM that it is about, where there is one."""
+        plan = row.plan
+        if plan.kind != "vm" or not plan.uuid:
+            return None
+        return Subject("vm", (plan.host, plan.uuid), plan.name, plan.host, plan.uuid)

@@ -1,0 +1,176 @@
+"""The hands of every view that has VMs in it: from a key to a form, a plan, a yes, and a job.
+
+Nothing here waits in the way of keys: plans are made in a worker, and a plan
+that interrupts nobody is carried out at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from textual.screen import Screen
+from textual.worker import WorkerCancelled
+
+from virtfleet.actions.verbs import VERBS, Verb
+from virtfleet.errors import QueryError, VirtfleetError
+from virtfleet.model.action import Action
+from virtfleet.model.plan import Danger, Plan
+from virtfleet.query.rows import VmRow
+from virtfleet_tui.console import Console
+from virtfleet_tui.dialogs.choose import ChooseDialog
+from virtfleet_tui.dialogs.form import FormDialog, Values
+from virtfleet_tui.dialogs.plan import PlanDialog
+from virtfleet_tui.verb_forms import FORMS, Form, Known
+
+BY_NAME = {verb.name: verb for verb in VERBS}
+
+
+class ActingScreen(Screen[None]):
+    """A view whose rows can be acted on. Subclasses say which they are."""
+
+    console: Console
+
+    def acting_on(self) -> Sequence[VmRow]:
+        """The VMs that a verb is about: the marked ones, else the selected one."""
+        return ()
+
+    def say(self, text: str, meaning: str = "") -> None:
+        raise NotImplementedError
+
+    # ---- what can be done
+
+    def can_act(self, name: str) -> bool:
+        """Whether a verb makes sense for one of them at least; else its key says why not."""
+        return not self.console.read_only and bool(self.acting_on())
+
+    def why_not(self, verb: Verb) -> str:
+        """Why a verb applies to none of them; empty: it does."""
+        rows = self.acting_on()
+        if self.console.read_only:
+            return "the console is read-only"
+        if not rows:
+            return "no VM is selected"
+        form = FORMS.get(verb.name)
+        if form is not None and form.one and len(rows) > 1:
+            return "one VM at a time"
+        reasons = [verb.applies(row) for row in rows]
+        return "" if not all(reasons) else reasons[0]
+
+    def action_verb(self, name: str) -> None:
+        """Begin a verb on what is marked or selected."""
+        verb = BY_NAME[name]
+        if reason := self.why_not(verb):
+            self.say(f"{verb.title}: {reason}", "warning")
+            return
+        self.begin(verb, list(self.acting_on()))
+
+    def action_verbs(self) -> None:
+        """The menu of all verbs: those that apply, then the others with the reason."""
+        rows = self.acting_on()
+        if not rows:
+            self.say("no VM is selected", "warning")
+            return
+        whom = rows[0].vm.name if len(rows) == 1 else f"{len(rows)} VMs"
+        options = []
+        for verb in VERBS:
+            reason = self.why_not(verb)
+            options.append(
+                (
+                    bool(reason),
+                    verb.name,
+                    f"{verb.key:>2} {verb.title}",
+                    f"not now: {reason}" if reason else verb.doc,
+                )
+            )
+        options.sort(key=lambda each: each[0])
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.call_later(self.action_verb, name)
+
+        self.app.push_screen(ChooseDialog(f"What to do with {whom}", [each[1:] for each in options]), chosen)
+
+    def carry_out_verb(self, name: str) -> None:
+        """From the `:` line. QueryError: there is no such verb."""
+        if name not in BY_NAME:
+            raise QueryError(f"no verb {name!r}", column=0)
+        self.action_verb(name)
+
+    # ---- form, plan, job
+
+    def begin(self, verb: Verb, rows: list[VmRow]) -> None:
+        form = FORMS.get(verb.name)
+        if form is None:
+            self.open_verb(verb, rows)
+            return
+        entries = form.entries(rows, self._known())
+        if not entries:
+            self._plan(form, rows, {})
+            return
+        whom = rows[0].vm.name if len(rows) == 1 else f"{len(rows)} VMs"
+
+        def filled(values: Values | None) -> None:
+            if values is not None:
+                self._plan(form, rows, values)
+
+        self.app.push_screen(FormDialog(f"{verb.title} {whom}", entries, check=form.check), filled)
+
+    def open_verb(self, verb: Verb, rows: list[VmRow]) -> None:
+        """A verb with a view of its own."""
+        self.say(f"{verb.title} is not to be had here", "warning")
+
+    def _known(self) -> Known:
+        settings = self.console.fleet.settings
+        return Known(self.console.fleet.snapshot, tuple(settings.flavors), tuple(settings.projects))
+
+    def _plan(self, form: Form, rows: Sequence[VmRow], values: Values) -> None:
+        named = [(f"{row.vm.name}@{row.host.name}", form.make(row, values)) for row in rows]
+        self.plan_and_do(named)
+
+    def plan_and_do(self, named: Sequence[tuple[str, Action]]) -> None:
+        """Plan these actions; show the plans where that is called for; do them."""
+        self.app.run_worker(self._plan_and_do(named), exclusive=False, exit_on_error=False)
+
+    async def _plan_and_do(self, named: Sequence[tuple[str, Action]]) -> None:
+        fleet = self.console.fleet
+        plans: list[Plan] = []
+        refused: list[tuple[str, str]] = []
+        for name, action in named:
+            try:
+                plans.append(await fleet.plan(action))
+            except VirtfleetError as error:
+                refused.append((name, _reason(error)))
+        todo = [plan for plan in plans if plan.steps]
+        harmless = all(plan.danger is Danger.NONE for plan in todo)
+        if len(todo) == 1 == len(named) and harmless:
+            await self._apply(todo)
+            return
+        if not todo and len(named) == 1 and plans:
+            why = "; ".join(reason.text for reason in plans[0].reasons)
+            self.say(f"{plans[0].title}: {why or 'nothing to do'}")
+            return
+        try:
+            agreed = await self.app.push_screen_wait(PlanDialog(plans, refused))
+        except WorkerCancelled:
+            return
+        if agreed:
+            await self._apply(todo)
+
+    async def _apply(self, plans: Sequence[Plan]) -> None:
+        batch = f"{int(time.time() * 1000):x}" if len(plans) > 1 else ""
+        begun: list[Any] = []
+        for plan in plans:
+            try:
+                begun.append(await self.console.fleet.apply(plan, origin="console", batch=batch))
+            except VirtfleetError as error:
+                self.say(f"{plan.title}: {_reason(error)}", "bad")
+        if len(begun) == 1:
+            self.say(f"{begun[0].title} …", "busy")
+        elif begun:
+            self.say(f"{len(begun)} jobs under way: :jobs shows them", "busy")
+
+
+def _reason(error: VirtfleetError) -> str:
+    return f"{error.message}: {error.cure}" if error.cure else error.message
