@@ -10,17 +10,20 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.figures import Figure, run, say
-from virtfleet.fleet.history import History
-from virtfleet.model import VmState, VmStats
+from virtfleet.fleet.history import HOST, History
+from virtfleet.model import HostStats, VmState, VmStats
 
 HOSTS, VMS, INTERVAL, SPAN = 500, 20, 2.0, 900.0
 
 
 def measure(_: argparse.Namespace) -> list[Figure]:
     rng = np.random.default_rng(1)
-    names = [[f"{host:04}-{vm:04}-aaaa-bbbb-cccccccccccc" for vm in range(VMS)] for host in range(HOSTS)]
-    values = rng.random((VMS, 6), np.float32)
-    stats = [VmStats(uuid, VmState.RUNNING, cpu_pct=1.0, memory_used=1 << 30) for uuid in names[0]]
+    names = [
+        [HOST, *(f"{host:04}-{vm:04}-aaaa-bbbb-cccccccccccc" for vm in range(VMS))] for host in range(HOSTS)
+    ]
+    values = rng.random((VMS + 1, 6), np.float32)
+    stats = [VmStats(uuid, VmState.RUNNING, cpu_pct=1.0, memory_used=1 << 30) for uuid in names[0][1:]]
+    load = HostStats(cpu_pct=1.0, memory_used=1 << 30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     history = History()
     took, count, now = 0.0, 0, 0.0
@@ -29,7 +32,6 @@ def measure(_: argparse.Namespace) -> list[Figure]:
         started = time.process_time()
         for host in range(HOSTS):
             history.record_vms(f"hv{host}", now, names[host], values)
-            history.record_host(f"hv{host}", now, values[0])
         took += time.process_time() - started
         count += HOSTS
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -46,7 +48,7 @@ def measure(_: argparse.Namespace) -> list[Figure]:
 
     other = History()
     clock = iter(np.arange(0.0, 1e6, INTERVAL))
-    each(f"VmStats of {VMS} VMs to rings", 2000, lambda: other.record_vm_stats("a", next(clock), stats))
+    each(f"VmStats of {VMS} VMs to rings", 2000, lambda: other.record_sample("a", next(clock), load, stats))
     each("series of 15 minutes", 2000, lambda: history.series("vm", "hv7", names[7][3], "cpu_pct", now))
     each("sparkline of 8", 20000, lambda: history.sparkline("vm", "hv7", names[7][3], "cpu_pct"))
     share = took / count * HOSTS / INTERVAL * 100

@@ -168,7 +168,7 @@ async def test_few_calls_however_many_vms(lab: Lab) -> None:
     async with watching(lab, interval=0.5, pools_interval=2.0) as watched:
         await asyncio.sleep(12)
         for name in ("hv1", "hv2", "hv3"):
-            calls_per_refresh = watched.host(name).calls_per_s * 0.5
+            calls_per_refresh = (watched.host(name).calls_per_s or 0.0) * 0.5
             assert 0 < calls_per_refresh <= 3, f"{name}: {calls_per_refresh:.2f}"
 
 
@@ -213,4 +213,35 @@ async def test_thousands_of_volumes_stall_nothing(lab: Lab, hosts: dict[str, Lab
             assert not watched.host("hv1").is_stale(time.monotonic())
     finally:
         host.exec(["sh", "-c", f"cd {target} && seq -f many-%g.img 3000 | xargs rm -f"])
+        await asyncio.to_thread(host.virsh, "pool-refresh local", timeout=120)
+
+
+async def test_volumes_come_in_parts_over_a_slow_link(lab: Lab, hosts: dict[str, LabHost]) -> None:
+    host = hosts["hv1"]
+    target = "/srv/local"
+    host.exec(["sh", "-c", f"cd {target} && seq -f many-%g.img 1000 | xargs touch"])
+    try:
+        await asyncio.to_thread(host.virsh, "pool-refresh local", timeout=120)
+        await asyncio.to_thread(host.slow_link, 1000)
+        async with watching(lab) as watched:
+            seen: list[tuple[int, bool]] = []
+            pools: set[float] = set()
+            samples: set[float] = set()
+
+            def note(_: object) -> None:
+                view = watched.host("hv1")
+                seen.append((len(view.volumes), view.freshness.volumes is not None))
+                pools.add(view.freshness.pools or 0.0)
+                samples.add(view.freshness.stats or 0.0)
+
+            watched.engine.subscribe(note)
+            await watched.until(lambda: watched.host("hv1").freshness.volumes is not None, "all volumes", 120)
+            assert len(watched.host("hv1").volumes) >= 1000
+            before = {count for count, complete in seen if not complete and count}
+            assert len(before) >= 3, "parts are shown before all is known"
+            assert len(pools) >= 2, "the pools' figures are read meanwhile"
+            assert len(samples) >= 4, "and the VMs'"
+    finally:
+        await asyncio.to_thread(host.slow_link, None)
+        host.exec(["sh", "-c", f"cd {target} && seq -f many-%g.img 1000 | xargs rm -f"])
         await asyncio.to_thread(host.virsh, "pool-refresh local", timeout=120)

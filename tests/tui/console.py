@@ -54,7 +54,7 @@ class Hands:
         bridge = self.app._bridge
         for _ in range(100):
             await self.pilot.pause(0.02)
-            if not bridge._changes and not bridge._in_flight and bridge._timer is None:
+            if bridge.is_idle:
                 break
         await self.pilot.pause()
 

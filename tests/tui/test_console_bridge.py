@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from textual.message import Message
 from textual.message_pump import MessagePump
 
 from tui.console import console
-from tui.feeder import event, host, small_fleet, vm
-from virtfleet_tui.bridge import Bridge, FleetChanged
+from tui.feeder import Feeder, event, host, small_fleet, vm
+from virtfleet_tui.bridge import PORTION, Bridge, FleetChanged
+from virtfleet_tui.hands import CALM, PATIENCE, Hands
 
 
 class Sink(MessagePump):
@@ -50,6 +52,40 @@ async def test_one_message_at_a_time_carries_everything() -> None:
     await asyncio.sleep(0.02)
     assert len(sink.posted) == 2
     assert feeder.subscribers == 0
+
+
+async def test_very_many_changes_come_in_portions_and_lose_nothing() -> None:
+    feeder, sink = Feeder(*(host(f"hv{n:03}") for n in range(2 * PORTION + 5))), Sink()
+    bridge = Bridge(feeder, sink, pace=0.001)
+    bridge.open()
+    for name in feeder.snapshot.hosts:
+        feeder.change(name, latency_p95=0.2)
+    feeder.happen(event("hv000"))
+    told: list[set[str]] = []
+    while not bridge.is_idle:
+        await asyncio.sleep(0.002)
+        if len(sink.posted) > len(told):
+            assert not sink.posted[-1].changes.events or len(told) == 2, "events go with the last"
+            told.append(set(sink.posted[-1].changes.hosts))
+            feeder.change("hv000", latency_p95=0.3 + len(told)) if len(told) == 1 else None
+            bridge.handled()
+    assert [len(each) for each in told] == [PORTION, PORTION, 5, 1]
+    assert set.union(*told) == set(feeder.snapshot.hosts)
+    bridge.close()
+
+
+async def test_news_wait_a_moment_while_keys_are_pressed() -> None:
+    clock = [100.0]
+    hands = Hands(lambda: clock[0])
+    assert hands.wait(100.0) == 0
+    hands.moved()
+    assert hands.wait(100.0) == pytest.approx(CALM)
+    clock[0] += CALM / 2
+    assert hands.wait(100.0) == pytest.approx(CALM / 2)
+    clock[0] += PATIENCE
+    hands.moved()
+    assert hands.wait(100.0) == 0, "a key that is held stops nothing"
+    assert hands.wait(clock[0]) == pytest.approx(CALM)
 
 
 async def test_the_app_starts_and_stops_the_engine(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -159,7 +160,43 @@ async def test_events(tmp_path: Path) -> None:
         assert "✖" in await hands.until("crashed")
         await hands.press("/", *"web", "enter")
         assert "crashed" not in hands.text
-        assert "1 of 2, with web" in hands.text
+        assert "1 of 2, filter web" in hands.text
+        await hands.press("escape", "o")
+        assert "Sort Events by" in hands.text
+
+
+async def test_events_are_a_list_newest_first_that_leads_to_the_objects(tmp_path: Path) -> None:
+    feeder = small_fleet()
+    async with console(feeder, tmp_path) as hands:
+        for number in range(1, 5):
+            feeder.happen(event("hv01", "started", f"vm-{number:05d}", number))
+        await hands.command("events what=started")
+        rows = [row.name for row in hands.screen.panel.grid.rows]
+        assert rows == ["vm-00004", "vm-00003", "vm-00002", "vm-00001"]
+        feeder.happen(event("hv01", "crashed", "vm-00005", 5))
+        feeder.happen(event("hv01", "started", "vm-00006", 6))
+        await hands.until("vm-00006")
+        assert hands.screen.panel.grid.rows[0].name == "vm-00006"
+        assert hands.screen.panel.grid.shown == 5
+        await hands.press("f")
+        assert "faults only" in hands.text
+        await hands.press("f", "j", "enter")
+        assert hands.screen.title_text == "vm vm-00004 on hv01"
+        await hands.press("e")
+        assert "Events of vm-00004 on hv01" in hands.text
+        assert hands.screen.panel.grid.shown == 1
+
+
+async def test_alerts_can_be_filtered(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("7", "/", *"kind=hung", "enter")
+        assert [row.alert.host for row in hands.screen.panel.grid.rows] == ["hv03"]
+        assert "1 of 3, filter kind=hung" in hands.text
+        await hands.press("escape")
+        await hands.command("alerts severity=warning")
+        assert [row.alert.host for row in hands.screen.panel.grid.rows] == ["hv02"]
+        await hands.command("alerts nonsense=1")
+        assert "no field" in hands.text
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
@@ -180,9 +217,21 @@ async def test_help_tells_the_keys_of_here(tmp_path: Path) -> None:
         await hands.press("?")
         assert "Keys in overview" in hands.text
         assert "shift-tab" in hands.text
-        await hands.press("escape", "6", "?")
-        assert "Keys in events" in hands.text
+        await hands.press("escape", "2", "y", "?")
+        assert "Keys in XML" in hands.text
         assert "Choose what to sort by" not in hands.text
+
+
+async def test_help_explains_the_signs_of_what_is_seen(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path, (120, 80)) as hands:
+        await hands.command("vms")
+        await hands.press("?")
+        assert "States of VMs" in hands.text
+        assert "✖ monitor stuck" in hands.text
+        assert "States of hosts" not in hands.text
+        await hands.press("escape", "7", "?")
+        assert "How bad it is" in hands.text
+        assert "States of VMs" not in hands.text
 
 
 async def test_palette_runs_commands_by_name(tmp_path: Path) -> None:
@@ -270,3 +319,41 @@ async def test_leaving_the_column_dialog_changes_nothing(tmp_path: Path) -> None
         assert grid.columns != before
         await hands.press("escape")
         assert grid.columns == before
+
+
+async def test_figures_of_a_silent_host_are_not_called_now(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("j", "j", "enter")
+        assert re.search(r"Last seen \d+ seconds ago", await hands.until("Last seen"))
+
+
+async def test_an_identifier_is_never_broken(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.press("2", "enter")
+        assert vm(1).uuid in await hands.until("uuid")
+
+
+async def test_a_dragged_width_is_kept(tmp_path: Path) -> None:
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.command("vms")
+        grid = hands.screen.panel.grid
+        column = next(each for each in grid._columns if each.field.name == "host")
+        edge = column.x + column.width
+        await hands.pilot.mouse_down(grid, offset=(edge, 0))
+        await hands.pilot.hover(grid, offset=(edge + 5, 0))
+        await hands.pilot.mouse_up(grid, offset=(edge + 5, 0))
+        await hands.pilot.pause()
+    async with console(small_fleet(), tmp_path) as hands:
+        await hands.command("vms")
+        [again] = [each for each in hands.screen.panel.grid._columns if each.field.name == "host"]
+        assert again.width == column.width + 5
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_a_list_ends_above_the_line_that_is_typed(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with console(small_fleet(), tmp_path, size) as hands:
+        await hands.press("2", *("z" if size[0] >= 100 else ""), "/", "v", "m")
+        panel = hands.overview.panel
+        assert panel.region.bottom == hands.screen.input_bar.region.y
+        await hands.press("escape")
+        assert panel.region.bottom == hands.screen.query_one("#key-bar").region.y

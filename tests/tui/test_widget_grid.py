@@ -70,6 +70,7 @@ class Host(App[None]):
         self.said.append(message)
 
     on_fleet_grid_opened = on_fleet_grid_marked = on_fleet_grid_sort_changed = on_fleet_grid_selected
+    on_fleet_grid_column_sized = on_fleet_grid_selected
 
     def heard(self, kind: type[Message]) -> list[Any]:
         return [message for message in self.said if isinstance(message, kind)]
@@ -422,3 +423,37 @@ async def test_plain_terminals_get_plain_signs() -> None:
             assert screen_lines(app)[1].startswith("> a")
     finally:
         glyphs.use(glyphs.UNICODE)
+
+
+async def test_the_edge_of_a_title_is_dragged_to_another_width() -> None:
+    async with host(columns=("name", "state", "cpu", "memory")) as (app, pilot):
+        app.grid.set_rows(some(3))
+        await pilot.pause()
+        widths = {each.field.name: each.width for each in app.grid._columns}
+        edge = app.grid._columns[1].x + widths["state"]
+        await pilot.mouse_down(app.grid, offset=(edge, 0))
+        await pilot.hover(app.grid, offset=(edge + 7, 0))
+        await pilot.mouse_up(app.grid, offset=(edge + 7, 0))
+        await pilot.pause()
+        after = {each.field.name: each.width for each in app.grid._columns}
+        assert after["state"] == widths["state"] + 7
+        told = app.heard(Grid.ColumnSized)
+        assert [(each.name, each.width) for each in told] == [("state", widths["state"] + 7)]
+        assert app.grid.sort == (), "a drag is no click"
+        await pilot.click(app.grid, offset=(app.grid._columns[1].x, 0))
+        assert app.grid.sort == ("state",)
+        app.grid.size_column("state", None)
+        assert {each.field.name: each.width for each in app.grid._columns} == widths
+
+
+async def test_after_a_filter_the_cursor_is_on_the_first_match() -> None:
+    async with host(default_sort="name") as (app, pilot):
+        app.grid.set_rows(some(60))
+        await pilot.pause()
+        app.grid.select("vm-040")
+        app.grid.filter = lambda row: row.key < "vm-020"
+        assert app.grid.selected_key == "vm-000", "not the nearest neighbour, vm-019"
+        app.grid.filter = None
+        app.grid.select("vm-040")
+        app.grid.filter = lambda row: row.key > "vm-030"
+        assert app.grid.selected_key == "vm-040", "it matches, so it stays"

@@ -111,3 +111,30 @@ def test_a_pool_that_is_gone_takes_its_volumes_along() -> None:
     made.fold(wire.Volumes(1.0, "images", (volume("a"),)))
     made.fold(wire.Pools(2.0, ()))
     assert (made.view.pools, made.view.volumes) == ((), ())
+
+
+def test_volumes_are_shown_as_they_come_and_fresh_when_all_are_known() -> None:
+    made = assembly()
+    pools = tuple(
+        Pool(name, name, "dir", state, name)
+        for name, state in (
+            ("images", PoolState.RUNNING),
+            ("iso", PoolState.RUNNING),
+            ("off", PoolState.INACTIVE),
+        )
+    )
+    made.fold(wire.Volumes(1.0, "iso", ()))
+    assert made.view.freshness.volumes is None, "the pools are not known yet"
+    made.fold(wire.Pools(2.0, pools))
+    assert made.fold(wire.Volumes(3.0, "images", (volume("a"),), first=True, last=False)) == {"volumes"}
+    assert [each.name for each in made.view.volumes] == ["a"]
+    assert made.view.freshness.volumes is None
+    made.fold(wire.Volumes(4.0, "images", (volume("b"),), first=False, last=True))
+    assert [each.name for each in made.view.volumes] == ["a", "b"]
+    assert made.view.freshness.volumes == 4.0
+
+
+def test_where_no_pool_runs_no_volumes_are_waited_for() -> None:
+    made = assembly()
+    made.fold(wire.Pools(2.0, (Pool("off", "off", "dir", PoolState.INACTIVE, "off"),)))
+    assert made.view.freshness.volumes == 2.0

@@ -304,3 +304,24 @@ def test_an_ssh_channel_as_upstream(opened: Opened, connection: SshConnection) -
     with call(door) as client:
         assert client.recv(1) == b""
     assert "closed by us" in str(door.last_error)
+
+
+def test_a_door_that_nobody_uses_says_so(folder: Path) -> None:
+    far_ends: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+    told: list[int] = []
+
+    def on_idle(idle: Door) -> None:
+        told.append(idle.connections)
+        idle.close()
+
+    door = Door(folder / "idle.sock", pair(far_ends), idle=0.1, on_idle=on_idle)
+    with call(door) as client, far_ends.get(timeout=10) as far:
+        time.sleep(0.3)
+        assert not told, "somebody is in it"
+        client.sendall(b"question")
+        assert far.recv(100) == b"question"
+    assert eventually(lambda: told == [0])
+    assert eventually(lambda: not door._thread.is_alive())
+    assert not os.path.exists(door.path)
+    with pytest.raises(OSError, match="No such file"):
+        call(door)

@@ -73,6 +73,6 @@ def test_a_connection_is_freed_when_its_registrations_are_undone() -> None:
     start_event_loop()
     connection = libvirt.open("test:///default")
     registration = Registration(connection, lambda raw: None)
-    assert registration.supported
+    assert registration.kinds == {"vm", "network", "pool"}
     registration.undo()
     assert connection.close() == 0, "references left to it"

@@ -195,8 +195,8 @@ def test_sparkline_is_as_long_as_asked_for_and_crosses_the_end_of_the_ring() -> 
 
 def test_hosts_and_pools_have_their_own_rings() -> None:
     history = History()
-    history.record_host("hv", 5.0, HostStats(cpu_pct=12.5, memory_used=1 << 33, net_tx=7.0))
-    history.record_host("other", 5.0, [1, 2, 3, 4, 5, None])
+    history.record_sample("hv", 5.0, HostStats(cpu_pct=12.5, memory_used=1 << 33, net_tx=7.0), [])
+    history.record_sample("other", 5.0, HostStats(net_rx=5.0), [VmStats("u1", VmState.RUNNING, net_rx=6.0)])
     pools = [
         Pool("p1", "one", "dir", PoolState.RUNNING, "local:hv:/a", allocation=1 << 40),
         Pool("p2", "two", "dir", PoolState.INACTIVE, "local:hv:/b"),
@@ -205,6 +205,7 @@ def test_hosts_and_pools_have_their_own_rings() -> None:
     assert history.sparkline("host", "hv", "", "memory_used", 1) == [float(1 << 33)]
     assert history.sparkline("host", "hv", "", "net_tx", 1) == [7.0]
     assert history.sparkline("host", "other", "", "net_rx", 1) == [5.0]
+    assert history.sparkline("vm", "other", "u1", "net_rx", 1) == [6.0]
     assert history.series("pool", "hv", "p1", "allocation", 7.0)[1].tolist() == [float(1 << 40)]
     assert math.isnan(history.sparkline("pool", "hv", "p2", "allocation", 1)[0])
 
@@ -215,7 +216,7 @@ def test_samples_from_the_wire_are_recorded_by_metric() -> None:
         VmStats("u1", VmState.RUNNING, cpu_pct=50.0, disk_read=1.0, disk_write=2.0, net_rx=3.0, net_tx=4.0),
         VmStats("u2", VmState.SHUTOFF),
     ]
-    history.record_vm_stats("hv", 1.0, stats)
+    history.record_sample("hv", 1.0, HostStats(), stats)
     got = {metric: history.sparkline("vm", "hv", "u1", metric, 1)[0] for metric in METRICS["vm"]}
     assert math.isnan(got.pop("memory_used"))
     assert got == {"cpu_pct": 50, "disk_read": 1, "disk_write": 2, "net_rx": 3, "net_tx": 4}
@@ -224,8 +225,7 @@ def test_samples_from_the_wire_are_recorded_by_metric() -> None:
 def test_forgetting_a_host_forgets_all_of_it_and_nothing_else() -> None:
     history = History()
     for host in ("hv", "other"):
-        history.record_host(host, 1.0, [1.0] * 6)
-        history.record_vms(host, 1.0, ["a"], [[1.0] * 6])
+        history.record_vms(host, 1.0, ["", "a"], [[1.0] * 6] * 2)
     history.forget_host("hv")
     assert history.series("vm", "hv", "a", "cpu_pct", 1.0)[0].tolist() == []
     assert history.series("host", "hv", "", "cpu_pct", 1.0)[0].tolist() == []

@@ -11,6 +11,7 @@ from virtfleet.errors import DeadlineError, UnreachableError
 from virtfleet.fleet import link as link_module
 from virtfleet.fleet.link import Link
 from virtfleet.hypervisor import wire
+from virtfleet.model import HostState
 
 
 async def joined() -> tuple[Link, socket.socket, list[str]]:
@@ -54,6 +55,25 @@ async def test_an_answered_request_is_not_cancelled() -> None:
     theirs.send(wire.encode(wire.Response(1, "<domain/>")))
     assert await request == "<domain/>"
     assert await told(theirs) == [wire.Request(1, "vm.xml", {}, 5)]
+    link.close()
+    theirs.close()
+
+
+async def test_messages_longer_than_what_is_read_at_once_and_messages_cut_in_two_arrive_whole() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    seen: list[wire.FromWorker] = []
+    link = await Link.open(ours, seen.append, lambda _: None, link_module.inbox())
+    sent = [wire.Status(HostState.UP, str(size) * size) for size in (1, 300_000, 2, 70_000)]
+    stream = b"".join(map(wire.encode, sent))
+    await asyncio.to_thread(theirs.sendall, stream[:10])
+    await asyncio.sleep(0.05)
+    await asyncio.to_thread(theirs.sendall, stream[10:])
+    for _ in range(200):
+        if len(seen) == len(sent):
+            break
+        await asyncio.sleep(0.02)
+    assert seen == sent
     link.close()
     theirs.close()
 

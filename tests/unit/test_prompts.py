@@ -197,3 +197,19 @@ def test_secrets_are_in_no_repr_and_in_no_log(caplog: pytest.LogCaptureFixture) 
     assert "a subscriber of prompts failed" in caplog.text
     seen = caplog.text + repr(desk.queue) + repr(vars(desk.queue)) + repr(desk.queue.pending)
     assert SECRET not in seen
+
+
+def test_what_was_declined_and_is_answered_later_is_tried_again_for_all_who_had_asked() -> None:
+    desk, again = Desk(), list[str]()
+    desk.queue.retries(again.append)
+    key = "SHA256:abc"
+    for host in ("hv1", "hv2", "hv3"):
+        desk.ask(host, 1, key, kind=PromptKind.HOST_KEY)
+    desk.ask("hv9", 1, "SHA256:other", kind=PromptKind.HOST_KEY)
+    desk.answer_first(None)
+    assert again == []
+    desk.ask("hv1", 2, key, kind=PromptKind.HOST_KEY)
+    desk.queue.answer(desk.queue.pending[-1].id, "yes")
+    assert sorted(again) == ["hv2", "hv3"]
+    desk.ask("hv1", 3, key, kind=PromptKind.HOST_KEY)
+    assert sorted(again) == ["hv2", "hv3"], "only once"

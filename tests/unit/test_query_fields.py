@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from unit.query_objects import GIB, NOW, fleet, host, large_fleet, pool, vm
 from virtfleet.model import (
@@ -30,6 +31,9 @@ from virtfleet.model import (
     VmStats,
     Volume,
 )
+from virtfleet.model.action import StartVm, VmRef
+from virtfleet.model.job import Job, JobState
+from virtfleet.model.plan import Plan
 from virtfleet.query import hosts, pools, vms
 from virtfleet.query.clock import Clock, age_of, is_stale
 from virtfleet.query.columns import default_columns
@@ -80,6 +84,10 @@ def _minimal() -> dict[str, list[Any]]:
         "volume": [VolumeRow(bare, Volume(pool="", name=HOSTILE, capacity=0, allocation=1), "")],
         "network": [NetworkRow(bare, Network(uuid="", name=HOSTILE, active=False))],
         "event": [Event(time=0.0, host="", kind="", name=HOSTILE, what="")],
+        "job": [
+            Job(id="", plan=Plan(action=StartVm(vm=VmRef("", "")), title=HOSTILE, verb=""), state=state)
+            for state in JobState
+        ],
     }
 
 
@@ -98,7 +106,7 @@ def test_fields_are_well_declared(noun: Noun[Any]) -> None:
     assert all(noun.field(name) for name in noun.text_fields)
     assert all(clocked.field(short) for short in noun.short)
     assert not set(noun.short) & set(names)
-    assert names[0] in ("name", "time")
+    assert names[0] in ("name", "time", "id")
     assert len(default_columns(noun)) >= 5
 
 
@@ -174,6 +182,7 @@ def test_everything_in_the_model_of_a_host_has_a_field() -> None:
         "latency_p95": "latency_s",
         "interval": "interval_s",
     }
+    wanted -= {"pools_interval", "volumes_interval", "networks_interval"}
     assert {renamed.get(name, name) for name in wanted} - names == {"facts", "stats", "freshness"}
 
 
@@ -282,6 +291,41 @@ def test_ages() -> None:
     assert is_stale(HostRow(host(state=HostState.HUNG)), NOW)
 
 
+def test_each_group_of_values_is_stale_by_its_own_age() -> None:
+    """Samples go on while a storage is dead, and volumes are no older than they are meant to be."""
+
+    def rows(each: HostView) -> tuple[Row, Row, Row, Row]:
+        return (
+            HostRow(each),
+            PoolRow("x", ((each, pool()),)),
+            VolumeRow(each, Volume(pool="p", name="v"), "x"),
+            NetworkRow(each, Network(uuid="", name="n", active=True)),
+        )
+
+    def stale(fresh: Freshness, state: HostState = HostState.UP) -> list[bool]:
+        return [is_stale(row, NOW) for row in rows(host(state=state, freshness=fresh))]
+
+    assert stale(Freshness(NOW, NOW - 20, NOW - 140, NOW - 70)) == [False] * 4
+    assert stale(Freshness(NOW, NOW - 26, NOW - 151, NOW - 76)) == [False, True, True, True]
+    assert stale(Freshness(NOW - 6, NOW, NOW, NOW)) == [True, False, False, False]
+    assert stale(Freshness(NOW, NOW, NOW, NOW), HostState.HUNG) == [True] * 4
+    assert stale(Freshness(NOW)) == [False] * 4, "it is being read for the first time"
+    quick = host(freshness=Freshness(NOW, NOW - 20, NOW - 20, NOW - 20))
+    quick = replace(quick, pools_interval=1.0, volumes_interval=1.0, networks_interval=1.0)
+    assert [is_stale(row, NOW) for row in rows(quick)] == [False, True, True, True]
+
+
+def test_what_was_not_read_yet_is_not_zero() -> None:
+    unread, read = host(freshness=Freshness(NOW)), host(freshness=Freshness(NOW, NOW, NOW, NOW))
+    for name in ("pools", "volumes", "networks"):
+        field = NOUNS["host"].field(name)
+        assert field is not None
+        assert (field.get(HostRow(unread)), field.get(HostRow(read))) == (None, 0)
+    field = NOUNS["host"].field("calls_per_s")
+    assert field is not None
+    assert field.get(HostRow(HostView("h", "test:///default"))) is None
+
+
 def test_a_shared_storage_is_one_row_with_its_figures_once() -> None:
     first = host("hv1", pools=(pool("nfs", identity="netfs:s:/e"),))
     second = host(
@@ -305,5 +349,6 @@ def test_values_of_a_large_fleet_can_be_written_as_json() -> None:
         rows = [{field.name: field.get(row) for field in clocked.fields} for row in clocked.rows(snapshot)]
         assert msgspec.json.decode(msgspec.json.encode(rows)) == json.loads(json.dumps(rows))
         assert (
-            len(rows) == {"host": 5, "vm": 20, "pool": 11, "volume": 5, "network": 5, "event": 0}[noun.name]
+            len(rows)
+            == {"host": 5, "vm": 20, "pool": 11, "volume": 5, "network": 5, "event": 0, "job": 0}[noun.name]
         )

@@ -229,7 +229,7 @@ def test_addresses() -> None:
     simulation = Simulation(7, "hv02")
     plan = world.HostPlan("hv02", 1)
     assert simulation.addresses(world.mac(plan, 3, nat=False)) == ("10.0.16.13",)
-    assert simulation.addresses(world.mac(plan, 3, nat=True)) == ("192.168.122.13",)
+    assert simulation.addresses(world.mac(plan, 3, nat=True)) == ("192.168.16.13",)
     assert simulation.addresses("aa:bb:cc:dd:ee:ff") == simulation.addresses("no mac") == ()
 
 

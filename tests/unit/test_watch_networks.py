@@ -23,7 +23,7 @@ async def test_an_event_during_the_reading_makes_the_next_one_describe_anew(
 ) -> None:
     ours, theirs = socket.socketpair()
     lane = Lane("t", lambda: libvirt.open("test:///default"), door=None, on_stuck=lambda: None)
-    vms = SimpleNamespace(catalogue=Catalogue(), tell_changes=lambda: None)
+    vms = SimpleNamespace(catalogue=Catalogue(), tell_changes=lambda: None, told_of={"network"})
     settings = wire.WorkerSettings("h", "test:///default")
     host, meter = cast(Any, SimpleNamespace(neighbours={})), Meter()
     lanes = cast(Any, SimpleNamespace(detail=lane))

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
@@ -66,7 +67,7 @@ class VirtfleetApp(App[None]):
         super().__init__()
         self._engine = engine
         self._history = History(Place("overview"))
-        self._bridge = Bridge(engine, self, engine.settings.ui.refresh)
+        self._bridge = Bridge(engine, self, engine.settings.ui.refresh, self.console_.hands)
         self._keeping: Timer | None = None
         self._asking: AskDialog | None = None
         self._ask_later: Timer | None = None
@@ -90,6 +91,11 @@ class VirtfleetApp(App[None]):
             self._keeping.stop()
             await self._keep()
         await self._engine.stop()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent) and not isinstance(event, events.MouseMove):
+            self.console_.hands.moved()
+        await super().on_event(event)
 
     def action_help_quit(self) -> None:
         """Ctrl-C, as Textual calls it: leaves, also from a dialog. Looking costs nothing to anybody."""

@@ -6,6 +6,8 @@ the bridge collects what changed and posts one `FleetChanged` at a time; the
 next one waits until the last was handled, and until `PACE` has passed. Work
 that the screen does per message is thereby bounded, whatever the fleet does,
 and nothing is lost: what arrives meanwhile is merged into the next message.
+What changed on very many hosts goes in several messages one after the other,
+so that a key never waits for all of it, and not while keys are pressed.
 
 Everything happens in the one event loop: no lock, no thread, no blocking.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,12 +25,16 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from virtfleet.model import Delta, Event, FleetSnapshot, Prompt
+from virtfleet_tui.hands import Hands
 
 if TYPE_CHECKING:
     from virtfleet.config.settings import FleetSettings
 
 PACE = 0.1
-"""Seconds between two messages to the screen, at least."""
+"""Seconds between two rounds of messages to the screen, at least."""
+PORTION = 24
+"""Hosts in one message: some milliseconds of work."""
+_NEXT_PORTION = 0.01
 
 
 class Recent(Protocol):
@@ -78,7 +85,7 @@ class Fleet(Protocol):
     @property
     def prompts(self) -> Prompts: ...
     @property
-    def calls_per_s(self) -> float: ...
+    def calls_per_s(self) -> float | None: ...
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -109,6 +116,17 @@ class Changes:
 
     def touch(self, delta: Delta) -> None:
         self.hosts[delta.host] = self.hosts.get(delta.host, frozenset()) | delta.groups
+
+    def portion(self, count: int) -> Changes:
+        """Some of it, at most `count` hosts, which it then no longer has; events go with the last ones."""
+        taken = Changes()
+        if len(self.hosts) <= count:
+            taken.hosts, self.hosts = self.hosts, {}
+            taken.events, self.events = self.events, False
+            return taken
+        for name in list(islice(self.hosts, count)):
+            taken.hosts[name] = self.hosts.pop(name)
+        return taken
 
     def touched(self, *groups: str, hosts: Collection[str] | None = None) -> bool:
         """Whether one of `groups` changed, on one of `hosts` or anywhere."""
@@ -145,13 +163,21 @@ class Bridge:
     `target` must call `handled()` when it has dealt with a `FleetChanged`.
     """
 
-    def __init__(self, fleet: Fleet, target: MessagePump, pace: float = PACE) -> None:
+    def __init__(
+        self, fleet: Fleet, target: MessagePump, pace: float = PACE, hands: Hands | None = None
+    ) -> None:
         self._fleet = fleet
         self._target = target
+        self._hands = hands or Hands()
         self._least = pace
         self._pace = pace
         self._posted = (time.monotonic(), time.process_time())
         self._changes = Changes()
+        """What came since the round began."""
+        self._round = Changes()
+        """What is still to be told in this round."""
+        self._due = 0.0
+        """When the round was to begin."""
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = False
         self._unsubscribe: list[Callable[[], None]] = []
@@ -187,20 +213,38 @@ class Bridge:
     def _on_prompts(self) -> None:
         self._target.post_message(PromptsChanged())
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything that the fleet said was told and dealt with."""
+        return not (self._changes or self._round or self._in_flight or self._timer is not None)
+
     def _plan(self) -> None:
-        if self._changes and not self._in_flight and self._timer is None and self._unsubscribe:
-            self._timer = asyncio.get_running_loop().call_later(self._pace, self._post)
+        if self._in_flight or self._timer is not None or not self._unsubscribe:
+            return
+        if self._round:
+            self._post_in(_NEXT_PORTION)
+        elif self._changes:
+            self._due = time.monotonic() + self._pace
+            self._post_in(self._pace)
+
+    def _post_in(self, delay: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay, self._post)
 
     def _post(self) -> None:
+        wait = self._hands.wait(self._due)
+        if wait > 0.0:
+            self._post_in(wait)
+            return
         self._timer = None
-        self._adapt()
-        changes, self._changes = self._changes, Changes()
+        if not self._round:
+            self._adapt()
+            self._round, self._changes = self._changes, Changes()
         self._in_flight = True
-        self._target.post_message(FleetChanged(self._fleet.snapshot, changes))
+        self._target.post_message(FleetChanged(self._fleet.snapshot, self._round.portion(PORTION)))
 
     def _adapt(self) -> None:
-        """Tells less often while this process is busy: keys come before news, and a fleet of hundreds that
-        starts must not spend its time on painting every step of it."""
+        """Begins a round; less often while this process is busy, because keys come before news, and a fleet
+        of hundreds that starts must not spend its time on painting every step of it."""
         now, used = time.monotonic(), time.process_time()
         before, used_before = self._posted
         self._posted = (now, used)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from virtfleet_tui.bridge import Fleet
+from virtfleet_tui.hands import Hands
 from virtfleet_tui.state import Taste
 
 
@@ -68,7 +69,7 @@ class History:
 
 @dataclass
 class Console:
-    """The hands of the app, for its screens. No screen reaches for the app's own class."""
+    """The app, for its screens. No screen reaches for the app's own class."""
 
     fleet: Fleet
     taste: Taste
@@ -82,3 +83,5 @@ class Console:
     """Go back (-1) or forward (1) in the history."""
     keep: Callable[[], None]
     """The taste changed: write it to the state folder, soon."""
+    hands: Hands = field(default_factory=Hands)
+    """Whether keys are being pressed: work that nobody waits for lets them pass."""

@@ -27,7 +27,7 @@ async def world_for(action: Action, fleet: Fleet, *, stale_ok: bool) -> World:
     if isinstance(action, CreateVm):
         from virtfleet.actions.sources import examine
 
-        images = await examine(action, fleet.settings)
+        images = await examine(action, fleet.settings, fleet.snapshot)
     return World(
         snapshot=fleet.snapshot,
         settings=fleet.settings,

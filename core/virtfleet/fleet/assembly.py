@@ -7,12 +7,13 @@ the new view and the groups of values that changed.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, insort
 from collections import deque
 
 from msgspec.structs import replace
 
 from virtfleet.hypervisor import wire
-from virtfleet.model import Freshness, HostState, HostView, Vm, VmInfo, Volume
+from virtfleet.model import Freshness, HostState, HostView, Pool, PoolState, Vm, VmInfo, Volume
 
 LATENCY_WINDOW = 60.0
 """Seconds over which the p95 of the calls is taken."""
@@ -20,11 +21,14 @@ SLOW_ABOVE = 1.0
 """Seconds of p95 above which a host counts as slow; it is well again below 0.7 of that."""
 _ENOUGH = 5
 """Calls below which a p95 says nothing: the first one of a connection is always slow."""
+_MOST_CALLS = 600
+"""Calls that a p95 is taken of; libvirt's slowness shows in far fewer."""
 _RATE_WINDOW = 30.0
 _WARM_UP = 3
 """Samples after which the cost of watching is told: the first ones include reading everything once."""
 
 _NOTHING: frozenset[str] = frozenset()
+_STATS = frozenset({"stats"})
 
 
 class Assembly:
@@ -34,9 +38,16 @@ class Assembly:
         self._infos: dict[str, VmInfo] = {}
         self._volumes: dict[str, dict[str, Volume]] = {}
         self._round: dict[str, set[str]] = {}
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=600)
+        self._listed: set[str] = set()
+        """Pools whose volumes were all listed, at least once."""
+        self._latencies: deque[tuple[float, float]] = deque()
+        """When, and how long, of the calls of the window."""
+        self._ordered: list[float] = []
+        """The same without their times, in order, for sorting them anew with each sample costs far more."""
         self._samples = 0
-        self._calls: deque[tuple[float, int]] = deque(maxlen=60)
+        self._calls: deque[tuple[float, int]] = deque()
+        self._called = 0
+        """Calls of all that is in `_calls`."""
 
     def fold(self, message: wire.FromWorker) -> frozenset[str]:
         """Takes one message in; returns the groups that changed, as in `Delta.groups`."""
@@ -73,14 +84,11 @@ class Assembly:
         return frozenset({"state"})
 
     def _sample(self, sample: wire.Sample) -> frozenset[str]:
-        infos = self._infos
-        vms = tuple(Vm(infos[stats.uuid], stats) for stats in sample.vms if stats.uuid in infos)
+        info_of = self._infos.get
+        vms = tuple([Vm(info, stats) for stats in sample.vms if (info := info_of(stats.uuid)) is not None])
         view = self.view
-        groups = {"stats"}
-        if len(vms) != len(view.vms):
-            groups.add("vms")
-        self._latencies.extend((sample.taken, latency) for latency in sample.latencies)
-        p95 = self._p95(sample.taken)
+        groups = _STATS if len(vms) == len(view.vms) else _STATS | {"vms"}
+        p95 = self._p95(sample.taken, sample.latencies)
         state, reason = view.state, view.reason
         if state is HostState.UP and p95 > self._slow_above:
             state, reason = HostState.SLOW, f"95 % of its calls take up to {p95:.1f} s"
@@ -88,7 +96,7 @@ class Assembly:
             state, reason = HostState.UP, ""
         since = view.since
         if state is not view.state:
-            groups.add("state")
+            groups |= {"state"}
             since = time.time()
         self.view = replace(
             view,
@@ -101,27 +109,29 @@ class Assembly:
             calls_per_s=self._rate(sample),
             freshness=replace(view.freshness, stats=sample.taken),
         )
-        return frozenset(groups)
+        return groups
 
-    def _p95(self, now: float) -> float:
-        window = self._latencies
-        while window and window[0][0] < now - LATENCY_WINDOW:
-            window.popleft()
-        if len(window) < _ENOUGH:
-            return 0.0
-        ordered = sorted(latency for _, latency in window)
-        return ordered[int(0.95 * (len(ordered) - 1))]
+    def _p95(self, now: float, latencies: tuple[float, ...]) -> float:
+        """Of the last minute, these calls taken in."""
+        window, ordered = self._latencies, self._ordered
+        for latency in latencies:
+            window.append((now, latency))
+            insort(ordered, latency)
+        while window and (window[0][0] < now - LATENCY_WINDOW or len(window) > _MOST_CALLS):
+            del ordered[bisect_left(ordered, window.popleft()[1])]
+        return ordered[int(0.95 * (len(ordered) - 1))] if len(ordered) >= _ENOUGH else 0.0
 
-    def _rate(self, sample: wire.Sample) -> float:
+    def _rate(self, sample: wire.Sample) -> float | None:
         calls = self._calls
         self._samples += 1
         if self._samples <= _WARM_UP:
-            return 0.0
+            return None
         calls.append((sample.taken, sample.calls))
+        self._called += sample.calls
         while len(calls) > 2 and calls[0][0] < sample.taken - _RATE_WINDOW:
-            calls.popleft()
-        span = sample.taken - calls[0][0]
-        return sum(count for _, count in list(calls)[1:]) / span if span > 0 else 0.0
+            self._called -= calls.popleft()[1]
+        first, count = calls[0]
+        return (self._called - count) / (sample.taken - first) if sample.taken > first else None
 
     def _vms(self, message: wire.Vms) -> frozenset[str]:
         if message.full:
@@ -145,7 +155,10 @@ class Assembly:
         names = {pool.name for pool in message.pools}
         for name in self._volumes.keys() - names:
             del self._volumes[name]
+        self._listed &= names
         fresh = replace(view.freshness, pools=message.taken)
+        if fresh.volumes is None and self._all_listed(message.pools):
+            fresh = replace(fresh, volumes=message.taken)
         self.view = replace(view, pools=message.pools, freshness=fresh, volumes=self._all_volumes())
         return frozenset({"pools"})
 
@@ -157,14 +170,22 @@ class Assembly:
         for volume in message.volumes:
             known[volume.name] = volume
             seen.add(volume.name)
-        if not message.last:
+        if not message.last and not message.volumes:
             return _NOTHING
-        for name in known.keys() - seen:
-            del known[name]
-        del self._round[message.pool]
-        fresh = replace(self.view.freshness, volumes=message.taken)
+        fresh = self.view.freshness
+        if message.last:
+            for name in known.keys() - seen:
+                del known[name]
+            del self._round[message.pool]
+            self._listed.add(message.pool)
+            if fresh.pools is not None and self._all_listed(self.view.pools):
+                fresh = replace(fresh, volumes=message.taken)
         self.view = replace(self.view, volumes=self._all_volumes(), freshness=fresh)
         return frozenset({"volumes"})
+
+    def _all_listed(self, pools: tuple[Pool, ...]) -> bool:
+        """Whether the volumes of all running pools are known."""
+        return all(pool.name in self._listed or pool.state is not PoolState.RUNNING for pool in pools)
 
     def _all_volumes(self) -> tuple[Volume, ...]:
         return tuple(volume for pool in self._volumes.values() for volume in pool.values())

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from virtfleet.fleet.ring import SPAN, Block, Floats, Row, Rows, Times
+from virtfleet.fleet.ring import SPAN, Block, Floats, Rows, Times
 from virtfleet.model import HostStats, Pool, VmStats
 
 Kind = Literal["host", "vm", "pool"]
@@ -25,48 +25,49 @@ METRICS: dict[str, tuple[str, ...]] = {
 
 _INDEX = {kind: {name: at for at, name in enumerate(names)} for kind, names in METRICS.items()}
 
+HOST = ""
+"""The uuid under which a host stands among its own VMs: they have the same metrics and are sampled together,
+so one block and one write serve both."""
+
 
 class History:
     """To be used from one thread. Times are seconds of CLOCK_MONOTONIC, as in `Sample.taken`.
 
-    The host itself has the uuid "". An object unknown here has an empty series; a metric unknown here is a
-    KeyError.
+    The host itself has the uuid `HOST`. An object unknown here has an empty series; a metric unknown here is
+    a KeyError.
     """
 
     def __init__(self) -> None:
-        self._blocks: dict[tuple[str, str], Block] = {}
+        self._vms: dict[str, Block] = {}
+        self._pools: dict[str, Block] = {}
+        self._of = {"host": self._vms, "vm": self._vms, "pool": self._pools}
 
     @property
     def nbytes(self) -> int:
         """Bytes of all rings."""
-        return sum(block.nbytes for block in self._blocks.values())
+        return sum(block.nbytes for blocks in (self._vms, self._pools) for block in blocks.values())
 
     # ---- what the supervisor writes
 
-    def record_host(self, host: str, taken: float, values: Row | HostStats) -> None:
-        """`values` in the order of METRICS["host"]; None or NaN for what is not known."""
-        if isinstance(values, HostStats):
-            s = values
-            values = (s.cpu_pct, s.memory_used, s.disk_read, s.disk_write, s.net_rx, s.net_tx)
-        self._record("host", host, taken, ("",), (values,))
+    def record_sample(self, host: str, taken: float, stats: HostStats, vms: Sequence[VmStats]) -> None:
+        """One sample of a host and all its VMs, as it comes over the wire; None is what is not known."""
+        each: list[HostStats | VmStats] = [stats, *vms]
+        values = [(s.cpu_pct, s.memory_used, s.disk_read, s.disk_write, s.net_rx, s.net_tx) for s in each]
+        self.record_vms(host, taken, [HOST, *[s.uuid for s in vms]], values)
 
     def record_vms(self, host: str, taken: float, uuids: Sequence[str], values: Rows) -> None:
-        """One sample of all VMs of a host: values[n, metrics] in the order of METRICS["vm"]."""
-        self._record("vm", host, taken, uuids, values)
-
-    def record_vm_stats(self, host: str, taken: float, stats: Sequence[VmStats]) -> None:
-        """The same, from the samples as they come over the wire."""
-        values = [(s.cpu_pct, s.memory_used, s.disk_read, s.disk_write, s.net_rx, s.net_tx) for s in stats]
-        self._record("vm", host, taken, [s.uuid for s in stats], values)
+        """The same as rows: values[n, metrics] in the order of METRICS["vm"]."""
+        _record(self._vms, "vm", host, taken, uuids, values)
 
     def record_pools(self, host: str, taken: float, pools: Sequence[Pool]) -> None:
         """One sample of all pools of a host."""
-        self._record("pool", host, taken, [p.uuid for p in pools], [(p.allocation,) for p in pools])
+        uuids = [p.uuid for p in pools]
+        _record(self._pools, "pool", host, taken, uuids, [(p.allocation,) for p in pools])
 
     def forget_host(self, host: str) -> None:
         """Drop all that is kept of a host, its VMs and its pools."""
-        for kind in METRICS:
-            self._blocks.pop((kind, host), None)
+        self._vms.pop(host, None)
+        self._pools.pop(host, None)
 
     # ---- what faces read
 
@@ -79,7 +80,7 @@ class History:
         arrays are the caller's own.
         """
         column = _INDEX[kind][metric]
-        block = self._blocks.get((kind, host))
+        block = self._of[kind].get(host)
         if block is None:
             return np.empty(0, np.float64), np.empty(0, np.float32)
         return block.series(uuid, column, now, span)
@@ -87,11 +88,14 @@ class History:
     def sparkline(self, kind: str, host: str, uuid: str, metric: str, n: int = 8) -> list[float]:
         """The last `n` samples, newest last, NaN where there is none: for cells that are drawn often."""
         column = _INDEX[kind][metric]
-        block = self._blocks.get((kind, host))
+        block = self._of[kind].get(host)
         return [float("nan")] * n if block is None else block.last(uuid, column, n)
 
-    def _record(self, kind: Kind, host: str, taken: float, uuids: Sequence[str], values: Rows) -> None:
-        block = self._blocks.get((kind, host))
-        if block is None:
-            block = self._blocks[kind, host] = Block(len(METRICS[kind]), len(uuids))
-        block.record(taken, uuids, values)
+
+def _record(
+    blocks: dict[str, Block], kind: Kind, host: str, taken: float, uuids: Sequence[str], values: Rows
+) -> None:
+    block = blocks.get(host)
+    if block is None:
+        block = blocks[host] = Block(len(METRICS[kind]), len(uuids))
+    block.record(taken, uuids, values)

@@ -63,6 +63,9 @@ class PromptQueue:
         self._serials = count(1)
         self._waiting: dict[tuple[str, int], _Waiting] = {}
         self._remembered: dict[_Identity, _Answer] = {}
+        self._declined: dict[_Identity, set[str]] = {}
+        """Hosts whose question was declined, and that are refused for it until they are tried again."""
+        self._try_again: Callable[[str], None] | None = None
         self._given: dict[tuple[str, _Identity], int] = {}
         """Serial of the last answer that each host was given."""
         self._subscribers: list[Callable[[], None]] = []
@@ -98,8 +101,19 @@ class PromptQueue:
             del self._waiting[waiting.asked.host, waiting.asked.id]
         for waiting in same:
             self._give(waiting.asked, text, serial)
+        if identity is not None:
+            self._settle(identity, {waiting.asked.host for waiting in same}, declined=text is None)
         self._changed()
         return True
+
+    def _settle(self, identity: _Identity, hosts: set[str], *, declined: bool) -> None:
+        """What was declined first and answered later is answered for all who had asked."""
+        if declined:
+            self._declined.setdefault(identity, set()).update(hosts)
+            return
+        for host in self._declined.pop(identity, set()) - hosts:
+            if self._try_again is not None:
+                self._try_again(host)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back whenever `pending` changed; returns the way out."""
@@ -116,6 +130,10 @@ class PromptQueue:
     def answers(self, on_answer: OnAnswer) -> None:
         """Register who carries answers to the workers. It is called in `ask` too, so it must only send."""
         self._deliver = on_answer
+
+    def retries(self, try_again: Callable[[str], None]) -> None:
+        """Register who has a host tried again whose question, declined once, was now answered for another."""
+        self._try_again = try_again
 
     def ask(self, prompt: Prompt) -> None:
         """A worker asks. Answered at once if the answer is known or nobody is there to ask."""

@@ -59,6 +59,13 @@ class _Ring:
         self.used = min(self.used + 1, len(self.times))
         return row
 
+    def newest(self, count: int) -> Floats:
+        """The last `count` samples, of which there must be as many (samples × objects × metrics)."""
+        start = self.head - count
+        if start >= 0:
+            return self.values[start : self.head]
+        return np.concatenate((self.values[start:], self.values[: self.head]))
+
     def resize(self, slots: int, objects: int) -> None:
         """Room for more; what there is stays."""
         order = self.order()
@@ -72,7 +79,19 @@ class _Ring:
 class Block:
     """The history of the objects of one kind on one host. `metrics`: how many values each has."""
 
-    __slots__ = ("_bucket", "_dense", "_free", "_index", "_last", "_metrics", "_seen", "_slot", "_thin")
+    __slots__ = (
+        "_bucket",
+        "_bucket_times",
+        "_dense",
+        "_free",
+        "_index",
+        "_last",
+        "_metrics",
+        "_newest",
+        "_seen",
+        "_slot",
+        "_thin",
+    )
 
     def __init__(self, metrics: int, objects: int) -> None:
         self._metrics = metrics
@@ -84,7 +103,10 @@ class Block:
         self._free = list(range(objects - 1, -1, -1))
         self._last: tuple[str, ...] = ()
         self._index: slice | npt.NDArray[np.intp] = slice(0, 0)
-        self._bucket: int | None = None
+        self._newest = float("-inf")
+        self._bucket = 0
+        self._bucket_times: list[float] = []
+        """When the samples of the bucket were taken that is being filled."""
 
     @property
     def nbytes(self) -> int:
@@ -97,13 +119,16 @@ class Block:
         `uuids` are all that there are now. A sample that is not newer than the last is ignored.
         """
         dense = self._dense
-        newest = float(dense.times[dense.head - 1])
-        if dense.used and taken <= newest:
+        if taken <= self._newest:
             return
         names = tuple(uuids)
         if names != self._last:
-            self._place(names, newest, taken)
-        self._close_bucket(taken)
+            self._place(names, self._newest, taken)
+        self._newest = taken
+        if int(taken // THIN_STEP) != self._bucket:
+            self._close_bucket()
+            self._bucket = int(taken // THIN_STEP)
+        self._bucket_times.append(taken)
         too_short = dense.used == len(dense.times) and taken - dense.times[dense.head] < _ENOUGH
         if too_short and dense.used < _MAX_DENSE_SLOTS:
             dense.resize(min(_MAX_DENSE_SLOTS, dense.used * 3 // 2), dense.values.shape[1])
@@ -182,18 +207,20 @@ class Block:
 
     # ---- thinning
 
-    def _close_bucket(self, taken: float) -> None:
-        """When `taken` begins a new bucket, write the mean of the last one to the thin ring."""
-        bucket = int(taken // THIN_STEP)
-        if self._bucket is not None and bucket != self._bucket:
-            dense = self._dense
-            order = dense.order()
-            rows = order[dense.times[order] >= self._bucket * THIN_STEP]
-            values = dense.values[rows]
-            known = np.count_nonzero(~np.isnan(values), axis=0)
-            row = self._thin.push(float(dense.times[rows].mean()))
-            np.divide(np.nansum(values, axis=0), known, out=row, where=known > 0)
-        self._bucket = bucket
+    def _close_bucket(self) -> None:
+        """Write the mean of the bucket that was filled, where it has samples, to the thin ring.
+
+        All hosts close theirs at the same moment, so this is written for speed: `nansum` alone takes longer.
+        """
+        times, self._bucket_times = self._bucket_times, []
+        if not times:
+            return
+        values = self._dense.newest(min(len(times), self._dense.used))
+        known = np.isfinite(values)
+        count = np.add.reduce(known, axis=0, dtype=np.float32)
+        total = np.add.reduce(values, axis=0, where=known)
+        row = self._thin.push(sum(times) / len(times))
+        np.divide(total, count, out=row, where=count > 0)
 
 
 def _with_gaps(times: Times, values: Floats, thinned: int) -> tuple[Times, Floats]:

@@ -1,198 +1,38 @@
 """Keeps one worker process running per host, and the fleet's snapshot up to date.
 
-What a worker says becomes a new snapshot and a delta. A worker that dies or
-falls silent is replaced, with back-off and jitter, and no other host notices.
-A pause of our own (Ctrl-Z, a closed lid, a busy loop) is recognised by the
-clock of the loop, and nobody is blamed for it.
+What a worker says becomes a new snapshot and a delta; each host is looked
+after by a `HostSupervisor`. A pause of our own (Ctrl-Z, a closed lid, a busy
+loop) is recognised by the clock of the loop, and nobody is blamed for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import random
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from virtfleet.errors import UnreachableError
-from virtfleet.fleet.assembly import Assembly
-from virtfleet.fleet.link import Link, Report
+from virtfleet.fleet.host_supervisor import PATIENCE, HostSupervisor
+from virtfleet.fleet.link import Link, Report, inbox
 from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.zygote import Exited, Failed, Forked, Zygote
-from virtfleet.model import Event, HostState, HostView, Severity
+from virtfleet.model import Event, HostState, HostView
 
 log = logging.getLogger(__name__)
 
 STARTING_AT_ONCE = 24
 """Workers that may be between their start and their first word at one time."""
-_MANY = 12
-"""Hosts from which on it pays to prepare the zygote for many workers."""
+_STARTS_PER_S = 25.0
+"""Workers that have their rows per second, while a large fleet starts."""
 _TICK = 0.5
 _SLEPT = 2.0
 """The loop was away for longer than this: sockets are drained before anybody is judged."""
-_PATIENCE = 3.0
-_WORST_BACKOFF = 15.0
-_LASTING = 20.0
-"""Seconds that a host was up after which the loss of its worker counts as the first."""
-
-
-class HostSupervisor:
-    """One host: its link, its assembly, and when to try again."""
-
-    def __init__(self, settings: wire.WorkerSettings, view: HostView, fleet: Supervisor) -> None:
-        self.settings = settings
-        self.assembly = Assembly(view)
-        self.link: Link | None = None
-        self.stuck = False
-        """The last worker died because a call could not be freed: *hung* stands until one answers."""
-        self._fleet = fleet
-        self._failures = 0
-        self._retry: asyncio.TimerHandle | None = None
-        self._well_since: float | None = None
-        self._starting = False
-        self._attempt = 0
-        self._word = asyncio.Event()
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
-
-    async def start(self) -> None:
-        """Forks a worker and waits, briefly, for its first word: a fleet must not start all at once."""
-        if self.link is not None or self._starting:
-            return  # asked for twice
-        self._cancel_retry()
-        self._word.clear()
-        self._starting = True
-        self._attempt = attempt = self._attempt + 1
-        try:
-            token, end = self._fleet.fork()
-            self._fleet.expect(token)  # before the first pause: the zygote may answer in it
-            link = await Link.open(end, self._message, self._gone)
-        except OSError as error:
-            self._starting = False
-            self._lost(f"no worker process: {error}")
-            return
-        if attempt != self._attempt:  # stopped meanwhile
-            link.close()
-            return
-        self._starting, self.link = False, link
-        self._fleet.started(token, link)
-        link.send(wire.Configure(self.settings))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.5):
-                await self._word.wait()
-
-    def stop(self) -> None:
-        self._attempt, self._starting = self._attempt + 1, False
-        self._cancel_retry()
-        if self.link is not None:
-            self.link.close()
-            self.link = None
-        self._word.set()
-        self._fleet.link_lost(self.name)
-
-    def _cancel_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-
-    def watch(self, now: float) -> None:
-        """Called twice a second: has the worker fallen silent?"""
-        link = self.link
-        if link is None:
-            return
-        if link.pinged is not None:
-            if now - link.pinged > _PATIENCE:
-                self._kill(link)
-        elif now - link.heard > max(3 * self.settings.interval, 6.0):
-            link.ping(now)
-
-    def _kill(self, link: Link) -> None:
-        if link.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(link.pid, signal.SIGKILL)
-        link.close()
-        self._gone("its worker did not answer and was killed")
-
-    def _message(self, message: wire.FromWorker) -> None:
-        match message:
-            case wire.Asks():
-                self._fleet.prompted(message)
-            case wire.PromptGone():
-                self._fleet.unprompted(self.name, message.id)
-            case wire.Happened():
-                self._fleet.happened(message.event)
-            case wire.Pong():
-                pass
-            case _:
-                if isinstance(message, wire.Status):
-                    self._status(message)
-                    return
-                self._tell(self.assembly.fold(message))
-                if isinstance(message, wire.Sample):
-                    self._word.set()
-                    self._fleet.sampled(self.name, message)
-                elif isinstance(message, wire.Pools):
-                    self._fleet.pooled(self.name, message)
-
-    def _status(self, status: wire.Status) -> None:
-        if status.state is HostState.CONNECTING and (
-            self.stuck or self.assembly.view.state in (HostState.HUNG, HostState.UNREACHABLE)
-        ):
-            return  # trying again is no news: what is wrong stays on screen until something answers
-        if status.state.answers:
-            self.stuck = False
-            if self._well_since is None:
-                self._well_since = time.monotonic()
-        if status.state is not HostState.CONNECTING:
-            self._word.set()
-        self._tell(self.assembly.fold(status))
-
-    def _tell(self, groups: frozenset[str]) -> None:
-        if groups:
-            self._fleet.changed(self.assembly.view, groups)
-
-    def _gone(self, why: str) -> None:
-        self.link = None
-        self._word.set()
-        self._fleet.link_lost(self.name)
-        self._lost(why)
-
-    def exited(self, status: int) -> None:
-        """The zygote's word on how the worker ended, which may come before or after its socket closed."""
-        code = os.waitstatus_to_exitcode(status)
-        if code == wire.EXIT_STUCK:
-            self.stuck = True
-            self._tell(self.assembly.fold(wire.STUCK))
-        elif code < 0:
-            name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
-            self._fleet.happened(_event(self.name, "worker ended", f"by {name}", Severity.WARNING))
-            if self.assembly.view.state is HostState.CONNECTING:
-                self._tell(
-                    self.assembly.state(HostState.CONNECTING, f"its worker ended by {name}; starting again")
-                )
-
-    def _lost(self, why: str) -> None:
-        if self._fleet.stopping:
-            return
-        if not self.stuck and self.assembly.view.state is not HostState.UNREACHABLE:
-            self._tell(self.assembly.state(HostState.CONNECTING, f"{why}; starting again"))
-        well = self._well_since
-        if well is not None and time.monotonic() - well > _LASTING:
-            self._failures = 0  # a worker that dies as soon as it is up is not started four times a second
-        self._well_since = None
-        self._failures += 1
-        ceiling = min(_WORST_BACKOFF, 0.25 * 2 ** min(self._failures, 10))
-        delay = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        self._cancel_retry()
-        loop = asyncio.get_running_loop()
-        self._retry = loop.call_later(delay, self._fleet.enqueue, self)
 
 
 class Supervisor:
@@ -221,9 +61,9 @@ class Supervisor:
         self.unprompted = on_prompt_gone
         self.link_lost = on_worker_lost
         self.stopping = False
+        self.inbox = inbox()
         self._zygote = zygote
         self._log_file = log_file
-        self._many = len(hosts) > _MANY or any(settings.simulate is not None for settings, _ in hosts)
         self._expected: dict[int, Link | int | None] = {}
         """What is known of workers that were asked for: None, or their link, or their process."""
         self._pids: dict[int, str] = {}
@@ -243,9 +83,8 @@ class Supervisor:
 
     def _starters(self) -> int:
         """Far hosts are waited for, so many may start at once; simulated ones only need our own CPU."""
-        if all(host.settings.simulate is not None for host in self.hosts.values()):
-            return 2 * (os.cpu_count() or 1)
-        return STARTING_AT_ONCE
+        far = sum(host.settings.simulate is None for host in self.hosts.values())
+        return min(STARTING_AT_ONCE, far + 2 * (os.cpu_count() or 1))
 
     async def stop(self) -> None:
         """Ends all workers and the zygote."""
@@ -296,7 +135,15 @@ class Supervisor:
         if zygote is None:
             zygote = Zygote.start(self._log_file)
             self._listen(zygote)
-        return zygote.fork(warm=self._many)
+        return zygote.fork()
+
+    def patient(self, settings: wire.WorkerSettings) -> wire.WorkerSettings:
+        """The same with the time that those will take which are still to be started: their rows come first.
+
+        At 500 simulated hosts, a quarter of what the workers do in the first minute is not about VMs.
+        """
+        waiting = 0 if settings.groups else self._queue.qsize()
+        return replace(settings, rows_first=waiting / _STARTS_PER_S) if waiting else settings
 
     def expect(self, token: int) -> None:
         """A worker was asked for under this token."""
@@ -333,7 +180,7 @@ class Supervisor:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
             if now - last > _SLEPT:
-                judge_after = now + _PATIENCE
+                judge_after = now + PATIENCE
                 for host in self.hosts.values():
                     if host.link is not None:
                         host.link.heard = now
@@ -384,7 +231,7 @@ class Supervisor:
         for host in self.hosts.values():
             if host.link is not None and host.link.pid is None:
                 host.link.close()  # its fork request died with the zygote
-                host._gone("the zygote ended before it started a worker")
+                host.gone("the zygote ended before it started a worker")
 
     def _cannot_work(self, reason: str) -> None:
         cure = "is libvirt's client library installed? (Debian: libvirt0)"
@@ -396,7 +243,3 @@ class Supervisor:
             host.stop()
             host.assembly.state(HostState.REFUSED, f"workers can't start: {reason}", cure)
             self.changed(host.assembly.view, frozenset({"state"}))
-
-
-def _event(host: str, what: str, detail: str, severity: Severity) -> Event:
-    return Event(time.time(), host, "host", host, what, detail, "", severity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import hashlib
 import os
 import shlex
 import subprocess
@@ -34,18 +33,15 @@ def run(name: str, path: str | None, options: Options) -> int:
         raise RefusedError("an editor needs a terminal", cure="give the new XML with --file")
 
     async def make(row: VmRow, engine: Engine) -> Action | None:
-        xml = str(
-            await engine.request(
-                row.host.name, "vm.xml", {"uuid": row.vm.uuid, "inactive": True}, options.timeout
-            )
-        )
+        given = await engine.request(row.host.name, "vm.edited", {"uuid": row.vm.uuid}, options.timeout)
+        xml = given["xml"]
         edited = text if text is not None else await asyncio.to_thread(edit, xml, row.vm.name)
         if edited.strip() == xml.strip():
             diagnostics.note("nothing was changed")
             return None
         for line in diff(xml, edited, colour=planning.colours()):
             diagnostics.plain(line)
-        return EditVm(vm=ref(row), xml=edited, was=hashlib.sha256(xml.encode()).hexdigest())
+        return EditVm(vm=ref(row), xml=edited, was=given["was"])
 
     return acting.on_one_vm(name, options, make)
 

@@ -30,6 +30,8 @@ class Catalogue:
         self._snapshots: dict[str, int] = {}
         self._autostart: frozenset[str] | None = None
         self._managed_save: frozenset[str] | None = None
+        self._stirred = True
+        """Whether anything was said since `changed` last put all VMs together; mostly nothing was."""
 
     def __contains__(self, uuid: str) -> bool:
         return uuid in self._described
@@ -44,6 +46,7 @@ class Catalogue:
     def described(self, infos: Iterable[VmInfo]) -> None:
         """Descriptions fresh from their XML."""
         for info in infos:
+            self._stirred = True
             self._described[info.uuid] = info
             if self._autostart is not None and (info.uuid in self._autostart) != info.autostart:
                 self._autostart = self._autostart ^ {info.uuid}
@@ -61,6 +64,7 @@ class Catalogue:
 
     def addresses(self, source: str, found: Addresses) -> None:
         """All that `source` (lease, arp) knows now, replacing what it knew; `agent` adds per NIC."""
+        self._stirred = True
         if source == "agent":
             self._addresses[source].update(found)
         else:
@@ -75,22 +79,29 @@ class Catalogue:
 
     def forget_agent(self, uuid: str) -> None:
         """The agent of this VM is not there any more, or does not answer."""
+        self._stirred = True
         info = self._described.get(uuid)
         for nic in info.nics if info else ():
             self._addresses["agent"].pop(nic.mac.lower(), None)
 
     def autostart(self, uuids: Iterable[str]) -> None:
+        self._stirred = True
         self._autostart = frozenset(uuids)
 
     def managed_save(self, uuids: Iterable[str]) -> None:
+        self._stirred = True
         self._managed_save = frozenset(uuids)
 
     def snapshots(self, counts: Mapping[str, int]) -> None:
         """Counts of every VM that has snapshots; the others have none."""
+        self._stirred = True
         self._snapshots = dict.fromkeys(self._described, 0) | dict(counts)
 
     def changed(self) -> tuple[VmInfo, ...]:
         """VMs whose description differs from what was told last; afterwards they count as told."""
+        if not self._stirred:
+            return ()
+        self._stirred = False
         out = []
         for uuid, info in self._described.items():
             whole = self._compose(info)
@@ -102,6 +113,7 @@ class Catalogue:
     def everything(self) -> tuple[VmInfo, ...]:
         """All VMs, told before or not."""
         self._told.clear()
+        self._stirred = True
         return self.changed()
 
     def _compose(self, info: VmInfo) -> VmInfo:

@@ -22,7 +22,7 @@ Records = list[tuple[str, Record]]
 CHEAP = (
     libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL | libvirt.VIR_DOMAIN_STATS_INTERFACE
 )
-"""Groups that libvirtd answers without asking any QEMU: a stuck monitor can't delay them."""
+"""Groups that libvirtd answers with little or no asking of QEMUs (see stuck.py)."""
 
 DETAIL = (
     libvirt.VIR_DOMAIN_STATS_STATE

@@ -54,18 +54,37 @@ class _Explains(Protocol):
 class Door:
     """A listening Unix socket; each connection to it is joined to an upstream of its own. Thread-safe."""
 
-    def __init__(self, path: str | Path, open_upstream: Callable[[], Upstream]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        open_upstream: Callable[[], Upstream],
+        *,
+        idle: float | None = None,
+        on_idle: Callable[[Door], None] | None = None,
+        listener: socket.socket | None = None,
+        admits: Callable[[socket.socket], bool] | None = None,
+    ) -> None:
         """Listens at once. `open_upstream` is called in a thread of the door for each connection.
+
+        `on_idle(door)` is called in the door's thread whenever nobody was connected for `idle` seconds.
+
+        `listener`: a socket that listens already, in place of the path; `admits(client)` then says who may
+        come in (the folder of a path keeps strangers out).
 
         Raises ValueError: path too long (107 bytes), or its folder is open to others; OSError.
         """
         self._path = str(path)
         self._open_upstream = open_upstream
+        self._idle = idle
+        self._on_idle = on_idle
+        self._used = time.monotonic()
         self._lock = threading.Lock()
         self._pairs: set[_Pair] = set()
         self._closed = False
         self._last_error: Exception | None = None
-        self._listener = _listen(self._path)
+        self._listener = listener or listen(self._path)
+        self._admits = admits or is_ours
+        self._listener.settimeout(idle)
         self._thread = threading.Thread(target=self._accept, name="door", daemon=True)
         self._thread.start()
 
@@ -107,12 +126,15 @@ class Door:
         while True:
             try:
                 client, _ = self._listener.accept()
+            except TimeoutError:
+                self._nobody_came()
+                continue
             except OSError:
                 if self._closed:
                     return
                 time.sleep(0.1)  # out of descriptors, perhaps: the client waits in the queue
                 continue
-            if not _is_ours(client):
+            if not self._admits(client):
                 client.close()
                 continue
             pair = _Pair(client, self._open_upstream, self._failed, self._gone)
@@ -124,12 +146,19 @@ class Door:
                 self._last_error = None
             pair.start()
 
+    def _nobody_came(self) -> None:
+        with self._lock:
+            idle = not self._pairs and time.monotonic() - self._used >= (self._idle or 0.0)
+        if idle and self._on_idle is not None:
+            self._on_idle(self)
+
     def _failed(self, error: Exception) -> None:
         self._last_error = error
 
     def _gone(self, pair: _Pair) -> None:
         with self._lock:
             self._pairs.discard(pair)
+            self._used = time.monotonic()
 
 
 class _Pair:
@@ -224,14 +253,15 @@ def _hung_up(client: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _is_ours(client: socket.socket) -> bool:
+def is_ours(client: socket.socket) -> bool:
     """Whether a process of this user, or root, has come in. The folder keeps others out; this makes sure."""
     data = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(data)
     return user in (0, os.geteuid())
 
 
-def _listen(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
+    """A Unix socket that only this user reaches. Raises as `Door`."""
     if len(os.fsencode(path)) > MAX_PATH:
         raise ValueError(f"path of a socket longer than {MAX_PATH} bytes: {path}")
     folder = os.stat(os.path.dirname(path) or ".")

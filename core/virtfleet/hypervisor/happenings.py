@@ -126,8 +126,8 @@ class Registration:
     def __init__(self, conn: libvirt.virConnect, tell: Callable[[Raw], None]) -> None:
         self._tell = tell
         self._undo: list[Callable[[], object]] = []
-        self.supported = self._register(conn)
-        """Whether this driver has domain events."""
+        self.kinds = self._register(conn)
+        """What this driver tells of: vm, network, pool. Of all else nobody says when it changes."""
 
     def undo(self) -> None:
         """Before the connection is closed, whether or not it still lives; in a thread that may block."""
@@ -136,7 +136,7 @@ class Registration:
                 each()
         self._undo.clear()
 
-    def _register(self, conn: libvirt.virConnect) -> bool:
+    def _register(self, conn: libvirt.virConnect) -> frozenset[str]:
         domains: list[tuple[int, Callable[..., None]]] = [
             (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, lambda c, d, _: self._vm(d, "rebooted")),
@@ -160,16 +160,18 @@ class Registration:
                 lambda c, d, dev, why, _: self._vm(d, "medium changed", dev),
             ),
         ]
-        supported = False
+        kinds: set[str] = set()
         for event, callback in domains:
             with contextlib.suppress(libvirt.libvirtError):
                 number = conn.domainEventRegisterAny(None, event, callback, None)
                 self._undo.append(partial(conn.domainEventDeregisterAny, number))
-                supported = True
+                if event == libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE:
+                    kinds.add("vm")
         with contextlib.suppress(libvirt.libvirtError):
             lifecycle = libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE
             number = conn.networkEventRegisterAny(None, lifecycle, self._network, None)
             self._undo.append(partial(conn.networkEventDeregisterAny, number))
+            kinds.add("network")
         for event, callback in (
             (libvirt.VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE, self._pool),
             (libvirt.VIR_STORAGE_POOL_EVENT_ID_REFRESH, self._refreshed),
@@ -177,7 +179,8 @@ class Registration:
             with contextlib.suppress(libvirt.libvirtError):
                 number = conn.storagePoolEventRegisterAny(None, event, callback, None)
                 self._undo.append(partial(conn.storagePoolEventDeregisterAny, number))
-        return supported
+                kinds.add("pool")
+        return frozenset(kinds)
 
     def _vm(self, domain: Any, what: str, detail: str = "", level: str = "info") -> None:
         raw = Raw(

@@ -21,7 +21,14 @@ from typing import Any, Protocol, TypeVar
 
 import libvirt
 
-from virtfleet.errors import DeadlineError, HostError, UnreachableError, VirtfleetError
+from virtfleet.errors import (
+    DeadlineError,
+    HostError,
+    NotFoundError,
+    RefusedError,
+    UnreachableError,
+    VirtfleetError,
+)
 from virtfleet.hypervisor.faults import translate
 
 T = TypeVar("T")
@@ -129,7 +136,7 @@ class Lane:
         self._runner = Runner(f"lane-{name}")
         self._turn = asyncio.Lock()
         self._connection: libvirt.virConnect | None = None
-        self._before_drop: Callable[[], None] | None = None
+        self._before_drop: list[Callable[[], None]] = []
         self._left: tuple[asyncio.Future[Any], float] | None = None
         """A call that nobody waits for any more and that can't be freed, and when its time is up."""
         self.generation = 0
@@ -200,7 +207,7 @@ class Lane:
 
     def before_drop(self, undo: Callable[[], None]) -> None:
         """`undo` runs once before the present connection is closed. To be called in the lane's thread."""
-        self._before_drop = undo
+        self._before_drop.append(undo)
 
     async def close(self) -> None:
         """Frees the thread and drops the connection without waiting for the other side."""
@@ -219,6 +226,8 @@ class Lane:
             if not self._alive():
                 self._drop()
             raise failure from error
+        except (NotFoundError, RefusedError):
+            raise  # what was looked at is at fault, not the connection
         except VirtfleetError:
             self._drop()
             raise
@@ -240,9 +249,9 @@ class Lane:
     def _drop(self) -> None:
         """Forgets the connection. In the lane's thread, since closing may ask the other side."""
         connection, self._connection = self._connection, None
-        undo, self._before_drop = self._before_drop, None
+        undoing, self._before_drop = self._before_drop, []
         if connection is not None:
-            if undo is not None:
+            for undo in undoing:
                 undo()
             with contextlib.suppress(libvirt.libvirtError):
                 connection.close()

@@ -100,6 +100,28 @@ async def _door(call: Call) -> str:
     return call.reach.door(f"door-{int(call.args['number'])}")
 
 
+async def _image_check(call: Call) -> dict[str, Any]:
+    """What a volume is that shall serve as an image."""
+    from virtfleet.hypervisor.acts.image import check
+
+    return await check(call)
+
+
+async def _snapshots(call: Call) -> list[dict[str, Any]]:
+    """The snapshots of a VM."""
+    from virtfleet.hypervisor.acts.snapshots import listed
+
+    return await listed(call)
+
+
+async def _edited(call: Call) -> dict[str, str]:
+    """What an editor is given: the definition without secrets, and the mark by which it is known again."""
+    from virtfleet.hypervisor.acts.define import fingerprint
+
+    xml = await _vm_xml(Call(call.session, {**call.args, "inactive": True}, call.deadline, call.report))
+    return {"xml": xml, "was": fingerprint(xml)}
+
+
 _QUESTIONS: dict[str, Callable[[libvirt.virConnect], object]] = {
     "bulk statistics": lambda conn: conn.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE),
     "storage pools": lambda conn: conn.listAllStoragePools(),
@@ -129,4 +151,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "host.capabilities": _capabilities,
     "host.check": _check,
     "host.door": _door,
+    "image.check": _image_check,
+    "vm.snapshots": _snapshots,
+    "vm.edited": _edited,
 }

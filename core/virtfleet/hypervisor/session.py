@@ -85,7 +85,7 @@ class Session:
             return
         if time.monotonic() - self._tried > _WORST_BACKOFF + 10:
             self._backoff = _FIRST_BACKOFF
-        self._tell(HostState.UNREACHABLE, error.message, error.cure or "trying again by itself")
+        self._tell(HostState.UNREACHABLE, error.message, error.cure)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(worst, self._backoff) * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 await self._retry.wait()
@@ -119,7 +119,8 @@ class Session:
                 except (AccessError, ConfigError):
                     raise
                 except VirtfleetError as error:
-                    if lost.done() or self._retry.is_set() or not reach.transport_answers:
+                    stands = reach.transport_answers or reach.is_local
+                    if lost.done() or self._retry.is_set() or not stands:
                         raise
                     await self._pause(error, _LIBVIRTD_BACKOFF)
                     if self._retry.is_set():
@@ -165,6 +166,8 @@ class Session:
             later.append(networks.run)
         if not groups or groups & {"pools", "volumes"}:
             later.append(storage.run)
+        if not groups or "volumes" in groups:
+            later.append(storage.volumes.run)
         tasks = [asyncio.ensure_future(vms.run())]
         tasks += [asyncio.ensure_future(self._later(loop)) for loop in later]
         tasks.append(asyncio.ensure_future(_guard(lost)))
@@ -185,7 +188,8 @@ class Session:
 
     async def _later(self, loop: Callable[[], Awaitable[None]]) -> None:
         """In a large fleet not all hosts shall read everything in their first second."""
-        await asyncio.sleep(self.settings.settle * random.random())  # noqa: S311 - jitter
+        jitter = self.settings.settle * random.random()  # noqa: S311 - no secret
+        await asyncio.sleep(self.settings.rows_first + jitter)
         await loop()
 
     async def _asked_to_reconnect(self) -> None:

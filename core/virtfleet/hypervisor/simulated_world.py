@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -145,7 +146,8 @@ def stable_uuid(seed: int, *words: str) -> str:
     return str(uuid.UUID(int=high << 64 | low, version=4))
 
 
-def virtual_machines(seed: int, plan: HostPlan) -> list[SimulatedVm]:
+@lru_cache(maxsize=2)  # asked for twice in a row: to write the node file, then to furnish the connection
+def virtual_machines(seed: int, plan: HostPlan) -> tuple[SimulatedVm, ...]:
     """The VMs of a host."""
     seen: dict[str, int] = {}
     found: list[SimulatedVm] = []
@@ -164,7 +166,7 @@ def virtual_machines(seed: int, plan: HostPlan) -> list[SimulatedVm]:
         found.append(
             SimulatedVm(name, stable_uuid(seed, "vm", name), role, dice.choice(role.flavors), state, slot)
         )
-    return found
+    return tuple(found)
 
 
 def shared_volumes(seed: int, pool: str) -> list[tuple[str, int, int]]:
@@ -190,6 +192,12 @@ def mac(plan: HostPlan, slot: int, nat: bool) -> str:
     return ":".join(f"{byte:02x}" for byte in (*(_NAT if nat else _PRODUCTION), *last))
 
 
+def nat_range(plan: HostPlan) -> str:
+    """The first two thirds of the addresses of a host's NAT network, a /20 in which `address` is. Networks of
+    that kind are mostly the same on all hosts; here each has its own, so that an address is that of one VM."""
+    return f"192.168.{(plan.number & 15) << 4}"
+
+
 def address(mac_address: str) -> str:
     """The IP address that goes with a MAC of `mac`; "" for any other."""
     try:
@@ -199,5 +207,5 @@ def address(mac_address: str) -> str:
     if len(numbers) != 6 or tuple(numbers[:3]) not in (_PRODUCTION, _NAT):
         return ""
     if tuple(numbers[:3]) == _NAT:
-        return f"192.168.122.{numbers[5]}"
+        return f"192.168.{numbers[4]}.{numbers[5]}"
     return "10.{}.{}.{}".format(*numbers[3:])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -70,12 +70,18 @@ class Vitals:
         self.well = asyncio.Event()
 
     async def call(
-        self, lane: Lane, work: Callable[[libvirt.virConnect], T], meter: Meter | None = None
+        self,
+        lane: Lane,
+        work: Callable[[libvirt.virConnect], T],
+        meter: Meter | None = None,
+        in_vain: Callable[[float], Awaitable[bool]] | None = None,
     ) -> T:
         """Runs `work` on the monitor lane, and judges the host by it.
 
         How long it took goes to `meter`, unless the host was in trouble
         meanwhile: being hung for a while does not make it slow afterwards.
+        `in_vain(age)` says of a late call on a host that is well whether it
+        shall be given up; that is a DeadlineError.
 
         Raises DeadlineError when the lane had to be freed though the host is
         well, UnreachableError when the link stayed silent, HostError else.
@@ -84,8 +90,9 @@ class Vitals:
         while True:
             task = asyncio.ensure_future(lane.call(work, HARD))
             started = time.monotonic()
+            verdict = Verdict.WELL
             try:
-                verdict = await self._watch(task)
+                verdict = await self._watch(task, in_vain)
                 result = task.result()
             except DeadlineError:
                 if verdict is Verdict.SILENT:
@@ -107,10 +114,13 @@ class Vitals:
     def close(self) -> None:
         self._pinger.close()
 
-    async def _watch(self, task: asyncio.Future[T]) -> Verdict:
+    async def _watch(
+        self, task: asyncio.Future[T], in_vain: Callable[[float], Awaitable[bool]] | None
+    ) -> Verdict:
         """Waits for the call; tells of trouble as soon as it is known."""
         verdict = Verdict.WELL
         wait = SOFT if self._answered else FIRST
+        begun = time.monotonic()
         while True:
             started = time.monotonic()
             await asyncio.wait({task}, timeout=wait)
@@ -125,10 +135,14 @@ class Vitals:
             wait = RECHECK
             if verdict is not Verdict.WELL:
                 self._report(verdict)
+            elif in_vain is not None:
+                if await in_vain(time.monotonic() - begun):
+                    raise DeadlineError("given up")
+                wait = SOFT
 
     async def _ask_around(self, task: asyncio.Future[Any]) -> Verdict:
         # Where a lane can't be freed, a missed deadline ends the worker: not for a question in passing.
-        deadline = PROBE if self._reach.transport_answers else HARD
+        deadline = PROBE if self._reach.can_cut else HARD
         libvirtd: asyncio.Future[Any] = asyncio.ensure_future(
             self._probe_lane().call(lambda conn: conn.getLibVersion(), deadline)
         )
@@ -141,10 +155,11 @@ class Vitals:
             if task.done():
                 return Verdict.WELL
             answered = transport.done() and _succeeded(transport)
-            if self._reach.transport_answers:
-                return Verdict.HUNG if answered else Verdict.SILENT
-            # a link of libvirt's own can't be asked: far away it may be silent as long as nothing ever came
-            return Verdict.HUNG if self._answered or self._reach.is_local else Verdict.SILENT
+            if not answered:
+                return Verdict.SILENT
+            # a port that is open proves little of a far host, as long as libvirtd never said a word there
+            proven = self._reach.transport_answers or self._answered or self._reach.is_local
+            return Verdict.HUNG if proven else Verdict.SILENT
         finally:
             for each in (libvirtd, transport):
                 each.add_done_callback(_seen)

@@ -72,6 +72,8 @@ class NetworkWatch:
 
     async def _round(self) -> None:
         before = self._spoken_of
+        if "network" not in self._vms.told_of:
+            self._known = {}
         networks = await self._lanes.detail.call(self._read, _DEADLINE)
         # an event during the reading may have come too late for it: then all is described again
         self._known = {each.uuid: each for each in networks} if self._spoken_of == before else {}

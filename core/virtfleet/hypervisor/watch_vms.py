@@ -1,7 +1,7 @@
 """Watches the VMs of a host: cheap statistics every tick, the rest staggered, descriptions when they change.
 
 In the steady state a tick costs one call on the monitor lane and at most one
-on the detail lane, however many VMs there are: every third tick the groups
+on the detail lane, however many VMs there are: every second tick the groups
 that ask QEMU, in between one small question of a rotation (who has snapshots,
 who starts by itself, one guest agent's addresses).
 """
@@ -18,33 +18,31 @@ from typing import Any
 import libvirt
 
 from virtfleet.errors import DeadlineError, HostError, NotFoundError, RefusedError
-from virtfleet.hypervisor import domains, happenings, rates, wire
+from virtfleet.hypervisor import domains, happenings, rates, stuck, wire
 from virtfleet.hypervisor.catalogue import Catalogue
 from virtfleet.hypervisor.lanes import Meter
 from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.states import vm_reason, vm_state
+from virtfleet.hypervisor.turns import Turns
 from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch
-from virtfleet.model import HostStats, Severity, VmInfo, VmStats
+from virtfleet.model import HostStats, VmInfo, VmStats
 from virtfleet.model.text import clean
 
 _CHUNK = 25
 """Descriptions fetched in one go, so that a host of 500 VMs shows its first ones early."""
 _SOONEST = 0.3
 """Seconds between two samples even when events pour in."""
-_DETAIL_EVERY = 3
-"""Ticks between two looks at what only QEMU knows."""
+_DETAIL_EVERY = 2
+"""Ticks between two looks at what only QEMU knows, and so the time in which a stuck one is noticed."""
 _DETAIL_DEADLINE = 6.0
 _RARELY = 10
 """Simulated VMs have no QEMU to ask, and nobody else changes them: ticks between two small questions."""
-_STUCK_AFTER = 2.0
 _AGENT_DEADLINE = 8.0
 """libvirtd itself waits 5 s for an agent that does not answer; cutting the lane before that gains nothing."""
 _MOST_ADDRESSES = 32
 """Addresses of one NIC that are kept; a guest may claim any number."""
-_ASKED_AT_ONCE = 50
-"""VMs asked about in one go when a stuck one is searched, so that a slow link meets the deadline."""
 _DESCRIBES_ANEW = frozenset(
     {
         "defined",
@@ -81,11 +79,14 @@ class VmWatch:
         self._rates = rates.Rates()
         self._stats: dict[str, VmStats] = {}
         self._dirty: set[str] = set()
-        self._stuck: set[str] = set()
+        self._stuck = stuck.StuckVms(meter, self.catalogue.get, self._tell_stuck)
         self._sooner = asyncio.Event()
         self._sampled = asyncio.Event()
         self._listener: Callable[[happenings.Raw], None] | None = None
         self._heard_by = 0
+        self._turns = Turns()
+        self.told_of = frozenset({"vm", "network", "pool"})
+        """What this driver has events of; the rest is described anew in turn."""
         self._sent_full = False
 
     def listen(self, listener: Callable[[happenings.Raw], None]) -> None:
@@ -129,9 +130,9 @@ class VmWatch:
         host = asyncio.ensure_future(self._host.read())
         try:
             try:
-                records = await self._vitals.call(monitor, self._read, self._meter)
+                records = await self._vitals.call(monitor, self._read, self._meter, self._waits_in_vain)
             except DeadlineError:
-                return  # slow, though well: the next tick tries again
+                return  # slow, though well, or behind a stuck VM: the next tick tries again
             now = time.monotonic()
             await self._describe([uuid for uuid, _ in records])
             self._publish(records, now, await host)
@@ -146,6 +147,7 @@ class VmWatch:
             if self._listener is not None:
                 self._meter.calls += 1
                 registration = happenings.Registration(conn, self._listener)
+                self.told_of = registration.kinds
 
                 def let_go() -> None:
                     registration.undo()
@@ -162,11 +164,14 @@ class VmWatch:
         still = set(present)
         gone = [uuid for uuid in catalogue.uuids if uuid not in still]
         wanted = [uuid for uuid in present if uuid not in catalogue or uuid in self._dirty]
+        if "vm" not in self.told_of and self._sent_full:
+            known = [uuid for uuid in present if uuid in catalogue and uuid not in self._dirty]
+            wanted += self._turns.take(known, self._settings.interval)
         self._dirty.clear()
         catalogue.forget(gone)
         for uuid in gone:
             self._stats.pop(uuid, None)
-            self._stuck.discard(uuid)
+            self._stuck.forget(uuid)
         for start in range(0, len(wanted), _CHUNK):
             part = wanted[start : start + _CHUNK]
             found, vanished = await self._vitals.call(
@@ -267,15 +272,24 @@ class VmWatch:
             await asyncio.sleep(max(0.2, pause - (time.monotonic() - started)))
 
     async def _look_closer(self) -> None:
-        lane = self._lanes.detail
-        try:
-            records = await lane.call(
+        """What only QEMU knows, of all VMs."""
+        started = time.monotonic()
+        look = asyncio.ensure_future(
+            self._lanes.detail.call(
                 lambda conn: self._detail_reader.read(conn, domains.DETAIL), _DETAIL_DEADLINE
             )
+        )
+        try:
+            await asyncio.wait({look}, timeout=stuck.LATE)
+            if not look.done() and await self._waits_in_vain(time.monotonic() - started):
+                return  # the next look passes the stuck one by
+            records = await look
         except DeadlineError:
-            if self._vitals.well.is_set():
-                await self._find_stuck([uuid for uuid, each in self._stats.items() if each.state.active])
+            if self._vitals.well.is_set() and await self._stuck.find(self._lanes.detail, self._active()):
+                self._sooner.set()
             return
+        finally:
+            look.cancel()
         now = time.monotonic()
         silent = []
         for uuid, record in records:
@@ -284,38 +298,28 @@ class VmWatch:
                 continue
             groups = rates.STATE | rates.VCPU | rates.BALLOON | rates.BLOCK
             stats = rates.vm_stats(record, uuid, self._rates, now, groups=groups, vcpus=info.vcpus_max)
-            if stats.state.active and self._detail_reader.bulk and not _asked_qemu(record, info):
+            if stats.state.active and self._detail_reader.bulk and not stuck.answered(record, info):
                 silent.append(uuid)
-            elif uuid in self._stuck:
-                self._stuck.discard(uuid)
-                self._tell_stuck(info, False)
-        if silent:
-            await self._find_stuck(silent)
-
-    async def _find_stuck(self, suspects: list[str]) -> None:
-        """Of these VMs, those whose monitor libvirtd has been waiting for."""
-
-        def ask(conn: libvirt.virConnect, part: list[str]) -> set[str]:
-            return {u for u in part if domains.stuck(conn, u, self._meter, _STUCK_AFTER)}
-
-        found: set[str] = set()
-        for start in range(0, len(suspects), _ASKED_AT_ONCE):
-            part = suspects[start : start + _ASKED_AT_ONCE]
-            found |= await self._lanes.detail.call(partial(ask, part=part), _DETAIL_DEADLINE)
-        for uuid in found - self._stuck:
-            self._stuck.add(uuid)
-            info = self.catalogue.get(uuid)
-            if info is not None:
-                self._tell_stuck(info, True)
-        if found:
+            else:
+                self._stuck.answered(uuid)
+        if silent and await self._stuck.find(self._lanes.detail, silent):
             self._sooner.set()
 
-    def _tell_stuck(self, info: VmInfo, stuck: bool) -> None:
-        what = "monitor stuck" if stuck else "monitor answers again"
+    def _active(self) -> list[str]:
+        return [uuid for uuid, each in self._stats.items() if each.state.active]
+
+    async def _waits_in_vain(self, age: float) -> bool:
+        """Whether a call that began `age` seconds ago waits for a QEMU that does not answer."""
+        if not self._vitals.well.is_set():
+            return False
+        found = await self._stuck.delays(age, (self._lanes.long, self._lanes.storage), self._active())
+        if found:
+            self._sooner.set()
+        return found
+
+    def _tell_stuck(self, info: VmInfo, is_stuck: bool) -> None:
         if self._listener is not None:
-            severity = Severity.ERROR if stuck else Severity.INFO
-            detail = "its QEMU does not answer; the host does" if stuck else ""
-            self._listener(happenings.Raw("vm", info.uuid, info.name, what, detail, severity))
+            self._listener(stuck.event(info, is_stuck))
 
     def _rotation(self) -> Iterator[Callable[[], Any]]:
         """Small questions, one a tick, for ever."""
@@ -378,10 +382,3 @@ class VmWatch:
             raise
         self.catalogue.agent(uuid, found)
         self.tell_changes()
-
-
-def _asked_qemu(record: domains.Record, info: VmInfo) -> bool:
-    """Whether libvirtd got an answer from this VM's QEMU, by what only QEMU can tell."""
-    if any(key.endswith((".rd.reqs", ".halted")) for key in record):
-        return True
-    return not info.disks and "balloon.current" in record and "vcpu.0.time" not in record

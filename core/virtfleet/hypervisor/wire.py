@@ -59,8 +59,10 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     groups: tuple[str, ...] = ()
     """Only these groups of values are read (facts, pools, volumes, networks; VMs always), once and on one
     lane: for a command that asks and leaves. Empty: everything is watched."""
+    rows_first: float = 0.0
+    """Seconds to wait with all but the VMs, since other hosts have no rows yet."""
     settle: float = 0.0
-    """Seconds within which to begin with all but the VMs: in a large fleet the rows come first."""
+    """Seconds over which then to begin with it: the hosts of a large fleet shall not do it all at once."""
     simulate: int | None = None
     """Seed of the simulation layer over the test driver; None: real figures."""
 
@@ -243,30 +245,41 @@ class Frames:
     """Cuts a byte stream into frames; feed it what arrived, iterate over what is whole."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._begun = bytearray()
+        """The beginning of a frame whose end has not come yet."""
+        self._wanted = 0
+        """Bytes that it has in all, as far as is known."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Bodies of the frames completed by `data`. ValueError: not our stream."""
-        buffer = self._buffer
-        buffer += data
-        bodies: list[bytes] = []
-        at = 0
-        while len(buffer) - at >= 4:
-            (length,) = _LENGTH.unpack_from(buffer, at)
+    def feed(self, data: bytes | bytearray | memoryview) -> list[memoryview]:
+        """Bodies of the frames completed by `data`, valid as long as `data` is. ValueError: not our stream.
+
+        What arrives whole, as a sample nearly always does, is not copied.
+        """
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._wanted:
+                return []
+            data, self._begun = self._begun, bytearray()
+        view = memoryview(data)
+        bodies: list[memoryview] = []
+        at, end = 0, len(view)
+        self._wanted = 4
+        while end - at >= 4:
+            (length,) = _LENGTH.unpack_from(view, at)
             if length > MAX_FRAME:
                 raise ValueError(f"frame of {length} bytes")
-            if len(buffer) - at - 4 < length:
+            if end - at - 4 < length:
+                self._wanted = 4 + length
                 break
-            bodies.append(bytes(memoryview(buffer)[at + 4 : at + 4 + length]))
+            bodies.append(view[at + 4 : at + 4 + length])
             at += 4 + length
-        if at:
-            del buffer[:at]
+        self._begun += view[at:]
         return bodies
 
 
-def decode_to_worker(body: bytes) -> ToWorker:
+def decode_to_worker(body: bytes | memoryview) -> ToWorker:
     return _to_worker.decode(body)
 
 
-def decode_from_worker(body: bytes) -> FromWorker:
+def decode_from_worker(body: bytes | memoryview) -> FromWorker:
     return _from_worker.decode(body)

@@ -4,9 +4,9 @@ Importing libvirt and paramiko takes half a second and most of a worker's
 memory. The zygote does it once, then forks workers on request, which share
 those pages. It is started first thing by `main`, before any other import, so
 that its imports overlap with ours; this module therefore imports nothing but
-the standard library.
+the standard library, and what does the same.
 
-Control messages travel over one SEQPACKET socket: `fork TOKEN WARM` with the
+Control messages travel over one SEQPACKET socket: `fork TOKEN` with the
 worker's end of a socket pair attached; back come `forked TOKEN PID`,
 `exited PID STATUS` and `failed REASON`. The zygote ends when the control socket
 does, a worker when its own does.
@@ -24,7 +24,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_LOG_LIMIT = 1_000_000
+from virtfleet.hypervisor.worklog import open_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,13 @@ class Zygote:
     def fileno(self) -> int:
         return self._control.fileno()
 
-    def fork(self, *, warm: bool = False) -> tuple[int, socket.socket]:
-        """Asks for a worker; returns its token and our end of its socket. OSError: the zygote is gone.
-
-        `warm`: there will be many; the zygote first does what each would do,
-        which costs 0.1 s once and saves a megabyte in every worker.
-        """
+    def fork(self) -> tuple[int, socket.socket]:
+        """Asks for a worker; returns its token and our end of its socket. OSError: the zygote is gone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._tokens += 1
         try:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
-            self._control.sendmsg([b"fork %d %d" % (self._tokens, warm)], ancillary)
+            self._control.sendmsg([b"fork %d" % self._tokens], ancillary)
         except OSError:
             ours.close()
             raise
@@ -143,12 +139,7 @@ def _open_log(log: Path | None) -> int:
     if log is None:
         return subprocess.DEVNULL
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(log, flags, 0o600)
-        if os.fstat(fd).st_size > _LOG_LIMIT:
-            os.truncate(fd, 0)
-        return fd
+        return open_log(log)
     except OSError:
         return subprocess.DEVNULL  # a console without a log is better than no console
 

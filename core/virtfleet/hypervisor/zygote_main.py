@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+LOOK_AT_LOG = 60.0
+"""Seconds after which it is seen to that the log stays small."""
 NICE = 5
 """Workers give way to the console: a key must be answered even while hundreds of them take their samples."""
 
@@ -25,25 +27,27 @@ NICE = 5
 def main(fd: int) -> NoReturn:
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
-    # paramiko imports invoke for `Match exec` alone, which is never run here: a tenth of the memory saved
-    sys.modules["invoke"] = None  # type: ignore[assignment]
+    gc.disable()  # collections on the way would find little and take 30 ms; workers enable it again
+    # paramiko imports invoke for `Match exec` alone, which is never run here: a tenth of the memory saved.
+    # asyncio does without ssl, which no worker needs (libvirt brings its own TLS): 1.3 MB.
+    sys.modules["invoke"] = sys.modules["ssl"] = None  # type: ignore[assignment]
     try:
-        from virtfleet.hypervisor import worker
+        from virtfleet.hypervisor import worker, worklog
     except Exception as error:  # whatever it is, the engine must hear of it
         control.send(f"failed {type(error).__name__}: {error}"[:4000].encode())
         os._exit(1)
     faulthandler.enable()
-    gc.collect()
+    _warm_up()
     gc.freeze()  # what is loaded now stays shared with every worker
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    is_warm = False
     sources: list[Any] = [control, wake_read]
     while True:
-        readable, _, _ = select.select(sources, [], [])
+        readable, _, _ = select.select(sources, [], [], LOOK_AT_LOG)
+        worklog.trim(sys.stderr.fileno())
         if wake_read in readable:
             _drain(wake_read)
             _report_exits(control)
@@ -51,10 +55,7 @@ def main(fd: int) -> NoReturn:
             received = _receive(control)
             if received is None:
                 os._exit(0)
-            token, warm, end = received
-            if warm and not is_warm:
-                is_warm = True
-                _warm_up()
+            token, end = received
             pid = os.fork()
             if pid == 0:
                 _become_worker(worker.main, control, end, (wake_read, wake_write))
@@ -67,6 +68,7 @@ def _become_worker(
 ) -> NoReturn:
     status = 1
     try:
+        gc.enable()
         os.nice(NICE)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -81,7 +83,7 @@ def _become_worker(
         os._exit(status)
 
 
-def _receive(control: socket.socket) -> tuple[int, bool, socket.socket] | None:
+def _receive(control: socket.socket) -> tuple[int, socket.socket] | None:
     fds = array.array("i")
     space = socket.CMSG_SPACE(fds.itemsize)
     try:
@@ -93,16 +95,17 @@ def _receive(control: socket.socket) -> tuple[int, bool, socket.socket] | None:
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(payload[: fds.itemsize])
-    _, token, warm = data.split()
-    return int(token), warm == b"1", socket.socket(fileno=fds[0])
+    return int(data.split()[1]), socket.socket(fileno=fds[0])
 
 
 def _warm_up() -> None:
-    from virtfleet.hypervisor.warm_up import warm_up
+    """What fails here costs the workers memory and nothing else: it is noted in the log."""
+    try:
+        from virtfleet.hypervisor.warm_up import warm_up
 
-    warm_up()
-    gc.collect()
-    gc.freeze()
+        warm_up()
+    except Exception:  # whatever it is: a zygote that dies of it would be started again for ever
+        sys.excepthook(*sys.exc_info())
 
 
 def _report_exits(control: socket.socket) -> None:

@@ -141,7 +141,7 @@ class EditVm(_VmAction, frozen=True, kw_only=True, tag="vm.edit"):
 
     xml: str
     was: str
-    """SHA-256 of the inactive XML that the editor was given."""
+    """The mark of the definition that the editor was given."""
 
 
 class DeleteVm(_VmAction, frozen=True, kw_only=True, tag="vm.delete"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from virtfleet.model import Event
+from virtfleet.model.job import Job
 from virtfleet.query.field import Field, Unit
 from virtfleet.query.hosts import state_glance
 from virtfleet.query.rows import HostRow, NetworkRow, PoolRow, Row, VmRow, VolumeRow
@@ -47,10 +48,15 @@ def age_of(row: Row, now: float) -> float | None:
 
 
 def is_stale(row: Row, now: float) -> bool:
-    """Whether the row may no longer be true: its host does not answer or is late. A shared storage is
-    stale when all its hosts are."""
-    if isinstance(row, PoolRow):
-        return all(host.is_stale(now) for host, _ in row.members)
+    """Whether the row may no longer be true: its host does not answer, or what the row shows was not read
+    for too long. A shared storage is stale when it is on all its hosts."""
+    match row:
+        case PoolRow(_, members):
+            return all(host.is_group_stale("pools", now) for host, _ in members)
+        case VolumeRow(host, _, _):
+            return host.is_group_stale("volumes", now)
+        case NetworkRow(host, _):
+            return host.is_group_stale("networks", now)
     return row.host.is_stale(now)
 
 
@@ -59,6 +65,8 @@ def clocked(name: str, fields: Sequence[Field[Any]], clock: Clock) -> tuple[Fiel
     monotonic, wall = clock.monotonic, clock.wall
     if name == "event":
         return (*fields, _event_age(wall))
+    if name == "job":
+        return (*fields, _job_age(wall))
     extra: list[Field[Any]] = [
         Field(
             "age_s",
@@ -97,6 +105,18 @@ def _event_age(wall: Callable[[], float]) -> Field[Event]:
         Unit.SECONDS,
         "Seconds since it happened.",
         lambda event: max(0.0, wall() - event.time),
+        width=5,
+        priority=8,
+    )
+
+
+def _job_age(wall: Callable[[], float]) -> Field[Job]:
+    return Field(
+        "age_s",
+        "AGE",
+        Unit.SECONDS,
+        "Seconds since it was asked for.",
+        lambda job: max(0.0, wall() - job.created),
         width=5,
         priority=8,
     )

@@ -311,7 +311,7 @@ def totals(snapshot: FleetSnapshot, now: float) -> Totals:
     up = total = stale = 0
     calls = 0.0
     for host in snapshot.hosts.values():
-        calls += host.calls_per_s
+        calls += host.calls_per_s or 0.0
         if host.state is HostState.DISABLED:
             continue
         total += 1

@@ -85,6 +85,20 @@ def state_glance(row: HostRow, now: float | None = None) -> str:
     return look.text if age is None else f"{look.text} {format_age(age)}"
 
 
+def _pools(row: HostRow) -> int | None:
+    return None if row.host.freshness.pools is None else len(row.host.pools)
+
+
+def _volumes(row: HostRow) -> int | None:
+    """While they are listed for the first time, those listed so far."""
+    host = row.host
+    return None if host.freshness.volumes is None and not host.volumes else len(host.volumes)
+
+
+def _networks(row: HostRow) -> int | None:
+    return None if row.host.freshness.networks is None else len(row.host.networks)
+
+
 FIELDS: tuple[Field[HostRow], ...] = (
     Field(
         "name",
@@ -311,7 +325,7 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "POOLS",
         Unit.COUNT,
         "Storage pools on it.",
-        lambda row: len(row.host.pools),
+        _pools,
         width=5,
         priority=8,
     ),
@@ -320,7 +334,7 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "VOLUMES",
         Unit.COUNT,
         "Volumes it sees.",
-        lambda row: len(row.host.volumes),
+        _volumes,
         width=7,
         priority=9,
     ),
@@ -329,7 +343,7 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "NETS",
         Unit.COUNT,
         "Virtual networks on it.",
-        lambda row: len(row.host.networks),
+        _networks,
         width=5,
         priority=9,
     ),

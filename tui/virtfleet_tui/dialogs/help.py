@@ -11,20 +11,13 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.dialogs.signs import signs_of
 from virtfleet_tui.keys import GRID, TITLES, Key
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.palette import fit
 
-_GLYPHS = (
-    ("●", "good", "running, up, active"),
-    ("▲", "warning", "slow: it answers, but late"),
-    ("!", "warning", "needs attention: nearly full, degraded, or asks something"),
-    ("✖", "bad", "failed: hung, unreachable, refused, crashed, inaccessible"),
-    ("◐ ⇄", "busy", "on its way: connecting, shutting down, migrating"),
-    ("○ ◌", "muted", "off, inactive, disabled"),
-    ("‖", "warning", "paused"),
-    ("—", "muted", "the hypervisor does not tell"),
-    ("dim 14 s", "muted", "old: not heard of for 14 seconds, it may have changed"),
-)
+_SIGN = 16
+"""Cells of a key or a sign."""
 
 _FILTERS = (
     ("cpu>80", "a figure: > >= < <= = !=; sizes as 4GiB, rates as 80M"),
@@ -39,8 +32,10 @@ _FILTERS = (
 class HelpDialog(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,q,enter", "leave", "close", show=False)]
 
-    def __init__(self, where: str, keys: Sequence[Key]) -> None:
+    def __init__(self, where: str, keys: Sequence[Key], kinds: Sequence[str] = ()) -> None:
+        """`kinds`: what is seen there, as `signs.signs_of` takes it."""
         super().__init__()
+        self._kinds = kinds
         self._where = where
         self._keys = keys
 
@@ -68,7 +63,9 @@ class HelpDialog(Dialog[None]):
             for example, meaning in _FILTERS:
                 lines += [(f"  {example:<16}", "accent"), (f"{meaning}\n", "")]
             lines.append(("\n", ""))
-            lines.append(("Signs\n", "bold"))
-            for glyph, colour, meaning in _GLYPHS:
-                lines += [(f"  {glyph:<16}", colour), (f"{meaning}\n", "")]
+        for title, signs in signs_of(self._kinds) if self._kinds else ():
+            lines.append((f"{title}\n", "bold"))
+            for sign, colour, meaning in signs:
+                lines += [(f"  {fit(sign, _SIGN)}", colour), (f"{meaning}\n", "")]
+            lines.append(("\n", ""))
         return lines

@@ -53,6 +53,15 @@ ALERT_FIELDS: tuple[Field[Any], ...] = (
         glance=_since,
         priority=2,
     ),
+    Field(
+        "kind",
+        "KIND",
+        Unit.TEXT,
+        "Stable word for the trouble: hung, full, crashed ...",
+        lambda row: row.alert.kind,
+        width=14,
+        priority=9,
+    ),
     # The last column takes what room there is; it must be there on 80 cells too.
     Field("text", "TROUBLE", Unit.TEXT, "What is wrong", lambda row: row.alert.text, width=36, priority=0),
 )

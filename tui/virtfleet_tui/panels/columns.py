@@ -104,6 +104,10 @@ _WIDTHS: Mapping[str, Mapping[str, int]] = {
     "volume": {},
     "network": {},
 }
+_TITLES: Mapping[str, Mapping[str, str]] = {
+    # Beside a pair of the same title, in the dialogs that list all columns.
+    "vm": {"memory": "GIVEN"},
+}
 _PRIORITIES: Mapping[str, Mapping[str, int]] = {
     # What a pair says already appears alone only where the operator chose it.
     "vm": {
@@ -133,12 +137,13 @@ _PRIORITIES: Mapping[str, Mapping[str, int]] = {
 
 def columns_of(noun: str, fields: Sequence[Field[Any]]) -> tuple[Field[Any], ...]:
     """`fields` of a noun as its list shows them."""
-    widths, priorities = _WIDTHS[noun], _PRIORITIES[noun]
+    widths, priorities = _WIDTHS.get(noun, {}), _PRIORITIES.get(noun, {})
     found: list[Field[Any]] = []
     for field in fields:
         found.append(
             replace(
                 field,
+                title=_TITLES.get(noun, {}).get(field.name, field.title),
                 width=widths.get(field.name, field.width),
                 priority=priorities.get(field.name, field.priority),
             )

@@ -7,7 +7,7 @@ from virtfleet_tui.bridge import Fleet
 from virtfleet_tui.console import Subject
 from virtfleet_tui.widgets.event_list import EventList
 
-SHOWN = 500
+SHOWN = 2000
 
 
 class SubjectEvents(EventList):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from virtfleet.model import VmDisk, VmNic
+from virtfleet.model import HostView, VmDisk, VmNic
 from virtfleet.query.capacity import capacity_of
 from virtfleet.query.display import UNKNOWN, format_value
 from virtfleet.query.field import Unit, Value
@@ -108,6 +108,11 @@ def _flags(pairs: Iterable[tuple[bool, str]]) -> Fact | None:
     return Fact("flags", [(", ".join(words), "")]) if words else None
 
 
+def _moment(host: HostView, now: float) -> str:
+    """Of which moment figures of a host and of its VMs are: a title that says now must be true."""
+    return f"Last seen {describe_age(host.age(now))}" if host.is_stale(now) else "Now"
+
+
 def _age(age: float | None) -> Pieces:
     return [(describe_age(age), "warning" if age is None else "")]
 
@@ -130,7 +135,7 @@ def _host(row: HostRow, now: float) -> list[Draft]:
     if stats is not None:
         sections.append(
             Draft(
-                "Now",
+                _moment(host, now),
                 [
                     Fact("cpu", _value(stats.cpu_pct, Unit.PERCENT)),
                     Fact("waits for disk", _value(stats.iowait_pct, Unit.PERCENT)),
@@ -212,7 +217,7 @@ def _vm(row: VmRow, now: float) -> list[Draft]:
             ],
         ),
         Draft(
-            "Now",
+            _moment(host, now),
             [
                 Fact("cpu", _value(stats.cpu_pct, Unit.PERCENT)),
                 Fact("vcpus", [(str(stats.vcpus), ""), (f" of {info.vcpus_max}", "muted")]),

@@ -19,6 +19,8 @@ from virtfleet_tui.widgets.palette import fit
 
 _LABEL = 16
 """Cells of the labels, the same in all sections."""
+_INDENT = 2
+"""Cells before a value that stands below its label."""
 
 
 class FactsView(VerticalScroll):
@@ -79,12 +81,20 @@ class FactsView(VerticalScroll):
             lines.append(say((section.title, "bold")))
             for label, pieces in section.facts:
                 lead = fit(label, _LABEL - 1) + " "
+                if len(pieces) == 1 and _fits_only_below(pieces[0][0], width):
+                    lines += [say((lead, "muted")), say((" " * _INDENT, ""), *pieces)]
+                    continue
                 for number, line in enumerate(_wrapped(pieces, width - _LABEL)):
                     lines.append(say((lead if number == 0 else " " * _LABEL, "muted"), *line))
         drawn = Content("\n").join(lines)
         if self._drawn is None or drawn.plain != self._drawn.plain or drawn.spans != self._drawn.spans:
             self._drawn = drawn
             self.query_one(Static).update(drawn)
+
+
+def _fits_only_below(text: str, width: int) -> bool:
+    """Whether it is one word (an identifier, to be read and copied whole) with room below its label only."""
+    return " " not in text.strip() and width - _LABEL < cell_len(text) <= width - _INDENT
 
 
 def _wrapped(pieces: Pieces, width: int) -> list[Pieces]:

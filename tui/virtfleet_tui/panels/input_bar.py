@@ -122,12 +122,14 @@ class InputBar(Vertical):
             self.line.value = text
         self.line.cursor_position = len(text)
         self.display = True
+        self.screen.add_class("-asking")
         self.line.focus()
         self._show_hint()
 
     def close(self) -> None:
         self.purpose = ""
         self.display = False
+        self.screen.remove_class("-asking")
 
     def complain(self, error: QueryError | None) -> None:
         """Say under the column of the mistake what is wrong; None: it is right."""

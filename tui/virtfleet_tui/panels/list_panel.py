@@ -28,6 +28,10 @@ from virtfleet_tui.widgets.grid import Grid
 
 _SLOWEST_SHARE = 20.0
 _REBUILD_EVERY = 1.0
+_MANY = 2000
+"""Rows that take so long to filter that what is being typed is shown first."""
+_TYPING = 0.06
+"""Seconds after a letter; with the next one the filter would be another."""
 
 
 class ListPanel(Frame):
@@ -51,12 +55,15 @@ class ListPanel(Frame):
         fields = [field for field in noun.fields if field.name not in without]
         self.grid = NotedGrid(
             fields,
-            default_sort=sort or [each for each in noun.default_sort if each in known],
+            key=noun.noun.key_of,
+            default_sort=sort or [each for each in noun.default_sort if each.lstrip("-") in known],
             columns=columns or None,
             renderers=noun.renderers(console.fleet),
-            stale=noun.stale_in(console.fleet),
+            stale=noun.stale_in(console.fleet) if noun.ages else None,
             style_of=noun.style_of,
             is_fault=noun.is_fault,
+            lasting=noun.lasting,
+            unlit=noun.unlit,
             empty=self._empty,
             id=noun.view,
         )
@@ -74,6 +81,8 @@ class ListPanel(Frame):
         self.filter_text = ""
         self.filter_error: QueryError | None = None
         self._first_filter = filter_text
+        self._wanted: Callable[[Any], bool] | None = None
+        self._typing: Timer | None = None
         self._visited = False
 
     def on_mount(self) -> None:
@@ -170,9 +179,19 @@ class ListPanel(Frame):
             return error
         self.filter_error = expression.error if expression is not None else None
         self.filter_text = text
-        self.grid.filter = expression.matches if expression is not None and not expression.empty else None
-        self._retitle()
+        self._wanted = expression.matches if expression is not None and not expression.empty else None
+        if self._typing is not None:
+            self._typing.stop()
+        if lenient and self.grid.total > _MANY:
+            self._typing = self.set_timer(_TYPING, self._filter)
+        else:
+            self._filter()
         return self.filter_error
+
+    def _filter(self) -> None:
+        self._typing = None
+        self.grid.filter = self._wanted
+        self._retitle()
 
     def toggle_faults(self) -> None:
         self.grid.faults_only = not self.grid.faults_only
@@ -234,6 +253,11 @@ class ListPanel(Frame):
     def _marked(self) -> None:
         self._retitle()
 
+    @on(Grid.ColumnSized)
+    def _column_sized(self, event: Grid.ColumnSized) -> None:
+        self.console.taste.of(self.noun.kind).widths[event.name] = event.width
+        self.console.keep()
+
     @on(Grid.SortChanged)
     def _sorted(self) -> None:
         self.console.taste.of(self.noun.kind).sort = list(self.grid.sort)
@@ -269,4 +293,8 @@ class ListPanel(Frame):
     @property
     def subject(self) -> Subject | None:
         row = self.grid.selected
-        return None if row is None else self.noun.subject(row)
+        return None if row is None else self.subject_of(row)
+
+    def subject_of(self, row: Any) -> Subject | None:
+        """The object that a row is, or is about; None: nobody knows."""
+        return self.noun.subject(row)

@@ -19,6 +19,7 @@ from virtfleet_tui.console import Subject
 from virtfleet_tui.panels.cells import renderers_of
 from virtfleet_tui.panels.columns import columns_of
 from virtfleet_tui.widgets.grid import Renderer
+from virtfleet_tui.widgets.grid_model import Lasting
 
 CLOCK = Clock(time.monotonic, time.time)
 
@@ -40,6 +41,16 @@ class Listed:
     told: Callable[[HostView], bool]
     """Whether a host has said yet what it has of them."""
     columns: tuple[Field[Any], ...]
+    lasting: Lasting | None = None
+    """Columns whose sort values stay while the description of an object does."""
+    ages: bool = True
+    """Whether a row may no longer be true while it is shown: the list then keeps room for its age."""
+    style: Callable[[Any, Field[Any]], str] | None = None
+    """The meaning of a cell, where it is not that of the object's state."""
+    unlit: frozenset[str] = frozenset()
+    """Columns whose text changes by itself: that is no news."""
+    hint: str = "cpu>80  state=running  host~^hv  ip=10.0.0.0/24  tag:web  !project=test  words"
+    """Examples of filters."""
 
     @property
     def kind(self) -> str:
@@ -92,7 +103,9 @@ class Listed:
 
         return stale
 
-    def style_of(self, row: Row, field: Field[Any]) -> str:
+    def style_of(self, row: Any, field: Field[Any]) -> str:
+        if self.style is not None:
+            return self.style(row, field)
         if field.name == "state" and (look := self.noun.look_of(row)) is not None:
             return str(look.meaning)
         if field.name in ("fault", "reason", "cure") and self.is_fault(row):
@@ -132,6 +145,7 @@ def _listed(
     is_fault: Callable[[Any], bool],
     empty: str,
     told: Callable[[HostView], bool],
+    lasting: Lasting | None = None,
 ) -> Listed:
     noun = NOUNS[name].with_clock(CLOCK)
     return Listed(
@@ -143,6 +157,7 @@ def _listed(
         empty,
         told,
         columns_of(name, noun.fields),
+        lasting,
     )
 
 
@@ -157,6 +172,7 @@ LISTED: Mapping[str, Listed] = {
             lambda row: host_fault(row.host, time.monotonic()) is not None,
             "No hosts",
             lambda host: True,
+            Lasting(frozenset({"name"}), lambda row: None),
         ),
         _listed(
             "vm",
@@ -166,6 +182,10 @@ LISTED: Mapping[str, Listed] = {
             lambda row: vm_fault(row.vm) is not None,
             "No VMs",
             lambda host: host.freshness.stats is not None,
+            Lasting(
+                frozenset({"name", "host", "addresses", "project", "tags", "flavor", "group"}),
+                lambda row: row.vm.info,
+            ),
         ),
         _listed(
             "pool",

@@ -22,7 +22,7 @@ from virtfleet_tui.panels.nouns import find
 from virtfleet_tui.panels.plots import LOAD, ROOM, Plots, curves_of, memory_limit
 from virtfleet_tui.panels.troubles import troubles_of
 
-_REST = 0.08
+_REST = 0.15
 """Seconds that the cursor must rest before its object is drawn."""
 
 
@@ -30,8 +30,8 @@ class Strip(Frame):
     def __init__(self, console: Console, *, id: str | None = None) -> None:
         self._hands = console
         self._trouble = TroubleView(id="strip-trouble")
-        self._load = Plots(console.fleet, LOAD, id="strip-load")
-        self._room = Plots(console.fleet, ROOM, id="strip-room")
+        self._load = Plots(console, LOAD, id="strip-load")
+        self._room = Plots(console, ROOM, id="strip-room")
         self._events = SubjectEvents(console.fleet, id="strip-events")
         self._row = Horizontal(self._load, self._room, self._events, id="strip-row")
         super().__init__("Nothing selected", self._trouble, self._row, id=id)

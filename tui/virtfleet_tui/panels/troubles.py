@@ -18,6 +18,7 @@ class Trouble(NamedTuple):
 
 
 _STUCK = "Its QEMU process is stopped or waits for storage: look at it on its host. The others go on."
+_AGAIN = "nothing, it is tried again by itself; R tries it at once"
 
 
 def troubles_of(row: Row, now: float) -> list[Trouble]:
@@ -51,4 +52,5 @@ def _host_troubles(host: HostView, now: float, of_itself: bool = False) -> list[
         return []
     meaning = "bad" if fault.severity == "error" else "warning"
     lead = "" if of_itself else f"its host {host.name}: "
-    return [Trouble(f"{lead}{fault.text}", host.cure, meaning)]
+    cure = host.cure or (_AGAIN if host.state is HostState.UNREACHABLE else "")
+    return [Trouble(f"{lead}{fault.text}", cure, meaning)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -86,6 +87,11 @@ class FleetScreen(Screen[None]):
         return self.place.subject
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """What is seen here, for the help: kinds of objects, "plot", "xml"."""
+        return ()
+
+    @property
     def can_go_back(self) -> bool:
         """Whether escape does something."""
         return True
@@ -130,7 +136,7 @@ class FleetScreen(Screen[None]):
                 vms=(found.vms_running, found.vms_total),
                 alerts=found.alerts,
                 alerts_bad=found.alerts_bad,
-                cost=fleet.calls_per_s / hosts,
+                cost=math.nan if (calls := fleet.calls_per_s) is None else calls / hosts,
                 badges=tuple(badges),
             )
         )
@@ -262,7 +268,7 @@ class FleetScreen(Screen[None]):
         )
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpDialog(self.title_text, self.active_keys()))
+        self.app.push_screen(HelpDialog(self.title_text, self.active_keys(), self.kinds))
 
     def action_back(self) -> None:
         """One step back: the view that is under this one."""

@@ -56,7 +56,7 @@ class Detail(ListScreen):
                 if self._curves:
                     yield Frame(
                         "History",
-                        Plots(self.console.fleet, self._curves, id="plots"),
+                        Plots(self.console, self._curves, id="plots"),
                         id="plots-frame",
                     )
                 if has is not None:
@@ -87,6 +87,12 @@ class Detail(ListScreen):
     @property
     def title_text(self) -> str:
         return f"{self._object.kind} {self._object.title}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        has = _HAS.get(self._object.kind)
+        listed = (BY_VIEW[has].kind,) if has is not None else ()
+        return (self._object.kind, *listed, *(("plot",) if self._curves else ()))
 
     def home_focus(self) -> None:
         self.query_one(FactsView).focus()

@@ -17,14 +17,11 @@ from virtfleet_tui.console import Place, Subject
 from virtfleet_tui.dialogs.choose import ChooseDialog
 from virtfleet_tui.dialogs.columns import Columns, ColumnsDialog
 from virtfleet_tui.keys import ANYWHERE, GRID, OBJECT, bindings
+from virtfleet_tui.panels.happened import ALERTS, EVENTS
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import BY_VIEW
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.widgets.grid import Grid
-
-_FILTER_HINT = (
-    "cpu>80  state=running  host~^hv  ip=10.0.0.0/24  tag:web  !project=test  words   enter keeps, esc undoes"
-)
 
 
 class ListScreen(FleetScreen):
@@ -52,7 +49,7 @@ class ListScreen(FleetScreen):
             "fields": lambda: [*fields, *(f"-{name}" for name in fields)],
             "filter": lambda: [field.name for field in panel.noun.noun.fields] if panel is not None else [],
         }
-        for view, noun in BY_VIEW.items():
+        for view, noun in {**BY_VIEW, EVENTS.view: EVENTS, ALERTS.view: ALERTS}.items():
             found[view] = lambda noun=noun: [field.name for field in noun.noun.fields]
         return found
 
@@ -68,7 +65,8 @@ class ListScreen(FleetScreen):
 
     def action_filter(self) -> None:
         if self.panel is not None:
-            self.input_bar.ask("filter", "/", _FILTER_HINT, self.panel.filter_text, self._complete_filter)
+            hint = f"{self.panel.noun.hint}   enter keeps, esc undoes"
+            self.input_bar.ask("filter", "/", hint, self.panel.filter_text, self._complete_filter)
 
     def _complete_filter(self, text: str) -> list[str]:
         head, _, last = text.rpartition(" ")
@@ -220,8 +218,9 @@ class ListScreen(FleetScreen):
     @on(Grid.Opened)
     def _opened(self, event: Grid.Opened) -> None:
         event.stop()
-        noun = BY_VIEW[event.grid.id or ""]
-        self.console.go(Place("detail", noun.subject(event.row)))
+        subject = self.panel.subject_of(event.row) if self.panel is not None else None
+        if subject is not None:
+            self.console.go(Place("detail", subject))
 
 
 def _show_columns(panel: ListPanel, columns: Columns | None) -> None:
@@ -229,14 +228,17 @@ def _show_columns(panel: ListPanel, columns: Columns | None) -> None:
     panel.grid.choose_columns(names or None)
     widths = columns.widths if columns is not None else {}
     for field in panel.noun.fields:
-        panel.grid.size_column(field.name, widths.get(field.name, field.width))
+        panel.grid.size_column(field.name, widths.get(field.name))
 
 
 class OneList(ListScreen):
     """All objects of one kind, on the whole screen."""
 
     def compose_body(self) -> Iterable[Widget]:
-        yield ListPanel(self.console, BY_VIEW[self.place.view], filter_text=self.place.filter, id="only")
+        yield self.make_panel()
+
+    def make_panel(self) -> ListPanel:
+        return ListPanel(self.console, BY_VIEW[self.place.view], filter_text=self.place.filter, id="only")
 
     def on_mount(self) -> None:
         panel = self.panel
@@ -251,6 +253,10 @@ class OneList(ListScreen):
     @property
     def title_text(self) -> str:
         return self.panel.noun.title
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (self.panel.noun.kind,)
 
     def show_fleet(self, snapshot: FleetSnapshot, changes: Changes | None) -> None:
         self.panel.show_fleet(snapshot, changes)

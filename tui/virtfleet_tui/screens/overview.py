@@ -71,6 +71,11 @@ class Overview(ListScreen):
         return "overview"
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        others = [] if self.is_single else [view for view in PANELS if view != self._current]
+        return (*(BY_VIEW[view].kind for view in (self._current, *others)), "plot")
+
+    @property
     def is_single(self) -> bool:
         """Whether one panel alone is on the screen."""
         return self.has_class("-zoomed") or self.size.width < 100 or self.size.height < 30
@@ -156,15 +161,15 @@ class Overview(ListScreen):
     def _host_selected(self, event: Grid.Selected) -> None:
         key = event.row.key if event.row is not None else None
         before, self._last_host = self._last_host, key
-        grid = event.grid
+        grid = self.panel_of("hosts").grid
         # The cursor that was put on the first row, or that lost its object, is nobody's choice.
         chosen = before is not None and key is not None and key != before and grid.get(before) is not None
         if chosen and grid.has_focus and not grid.marked:
             self._narrow(frozenset({str(key)}))
 
     @on(Grid.Marked, "#hosts")
-    def _hosts_marked(self, event: Grid.Marked) -> None:
-        marked = frozenset(row.host.name for row in event.grid.marked_rows)
+    def _hosts_marked(self) -> None:
+        marked = frozenset(row.host.name for row in self.panel_of("hosts").grid.marked_rows)
         if marked:
             self._narrow(marked)
         else:

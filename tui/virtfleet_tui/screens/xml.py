@@ -67,6 +67,10 @@ class XmlScreen(FleetScreen):
     def title_text(self) -> str:
         return f"XML of {self._object.name}"
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return ("xml",)
+
     def home_focus(self) -> None:
         self.query_one(XmlView).focus()
 

@@ -180,7 +180,7 @@ def event_pieces(event: Event, width: int, now: float) -> list[Piece]:
     signs = glyphs()
     sign = {Severity.WARNING: signs.warning, Severity.ERROR: signs.bad}.get(event.severity, " ")
     meaning = _MEANING[event.severity]
-    start: list[Piece] = [(_when(event.time, now), "muted"), (f" {sign} ", meaning)]
+    start: list[Piece] = [(when(event.time, now), "muted"), (f" {sign} ", meaning)]
     said = f"{event.what}  {event.detail}" if event.detail else event.what
     # an event of a host has no name of its own
     name = "" if event.kind == "host" and event.name in ("", event.host) else event.name
@@ -196,7 +196,8 @@ def event_pieces(event: Event, width: int, now: float) -> list[Piece]:
     ]
 
 
-def _when(moment: float, now: float) -> str:
+def when(moment: float, now: float) -> str:
+    """A moment in 8 cells: the time of today, the day of what is older. Both in Unix time."""
     then, today = time.localtime(moment), time.localtime(now)
     if then[:3] == today[:3]:
         return time.strftime("%H:%M:%S", then)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textual.message import Message
 
-if TYPE_CHECKING:
-    from virtfleet_tui.widgets.grid import FleetGrid
+from virtfleet_tui.widgets.grid_view import GridView
 
 
 class GridMessage(Message, namespace="fleet_grid"):
     """Comes from `grid`."""
 
-    def __init__(self, grid: FleetGrid[Any]) -> None:
+    def __init__(self, grid: GridView[Any]) -> None:
         super().__init__()
         self.grid = grid
 
     @property
-    def control(self) -> FleetGrid[Any]:
+    def control(self) -> GridView[Any]:
         return self.grid
 
 
 class Selected(GridMessage, namespace="fleet_grid"):
     """The cursor is on another object than before (`row` None: nothing is shown any more)."""
 
-    def __init__(self, grid: FleetGrid[Any], row: Any | None) -> None:
+    def __init__(self, grid: GridView[Any], row: Any | None) -> None:
         super().__init__(grid)
         self.row = row
 
@@ -36,7 +35,7 @@ class Selected(GridMessage, namespace="fleet_grid"):
 class Opened(GridMessage, namespace="fleet_grid"):
     """Enter or a double click on `row`."""
 
-    def __init__(self, grid: FleetGrid[Any], row: Any) -> None:
+    def __init__(self, grid: GridView[Any], row: Any) -> None:
         super().__init__(grid)
         self.row = row
 
@@ -44,7 +43,7 @@ class Opened(GridMessage, namespace="fleet_grid"):
 class Marked(GridMessage, namespace="fleet_grid"):
     """The set of marks changed; `count` is how many there are, hidden ones included."""
 
-    def __init__(self, grid: FleetGrid[Any], count: int) -> None:
+    def __init__(self, grid: GridView[Any], count: int) -> None:
         super().__init__(grid)
         self.count = count
 
@@ -52,7 +51,7 @@ class Marked(GridMessage, namespace="fleet_grid"):
 class SortChanged(GridMessage, namespace="fleet_grid"):
     """It is sorted by something else; `sort` as in `Grid.sort`."""
 
-    def __init__(self, grid: FleetGrid[Any], sort: tuple[str, ...]) -> None:
+    def __init__(self, grid: GridView[Any], sort: tuple[str, ...]) -> None:
         super().__init__(grid)
         self.sort = sort
 
@@ -62,3 +61,12 @@ class Counted(GridMessage, namespace="fleet_grid"):
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, Counted) and message.grid is self.grid
+
+
+class ColumnSized(GridMessage, namespace="fleet_grid"):
+    """The operator gave the column of field `name` another width, in cells."""
+
+    def __init__(self, grid: GridView[Any], name: str, width: int) -> None:
+        super().__init__(grid)
+        self.name = name
+        self.width = width

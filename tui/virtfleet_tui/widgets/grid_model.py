@@ -8,8 +8,8 @@ the order moves only in `reorder`, whose moment the grid chooses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ from virtfleet.query.field import Field, Value
 
 R = TypeVar("R")
 Predicate = Callable[[Any], bool]
+
+_HIDDEN, _PLAIN, _FAULT = 0, 1, 2
+"""Verdicts on a row."""
+
+
+class Lasting(NamedTuple):
+    """Which sort values need not be looked at again: most rows are sorted by what hardly ever changes."""
+
+    names: frozenset[str]
+    """Fields that depend on the row's key and on `part` alone."""
+    part: Callable[[Any], object]
+    """A part of a row; as long as it is the same object, those fields have the values that they had."""
 
 
 class GridModel(Generic[R]):
@@ -29,6 +41,7 @@ class GridModel(Generic[R]):
         key: Callable[[R], Hashable],
         is_fault: Predicate | None = None,
         sort: tuple[str, ...] = (),
+        lasting: Lasting | None = None,
     ) -> None:
         self.fields = {field.name: field for field in fields}
         self.key = key
@@ -47,9 +60,11 @@ class GridModel(Generic[R]):
         self._faults_only = False
         self._faults_first = False
         self._ties: list[Hashable] | None = []
-        self._passing: dict[Hashable, tuple[bool, bool]] | None = {}
+        self._lasting = lasting or Lasting(frozenset(), lambda row: row)
+        self._passing: dict[Hashable, int] | None = None
+        """Whether a row is shown, and as what; None: not looked at yet, empty: nobody asks."""
         self._values: dict[str, dict[Hashable, Any]] = {}
-        self._touched: set[Hashable] = set()
+        """Values of the fields of `sort`; those that lack have not been asked for yet."""
         self._stale_order = False
         self.sort = sort
 
@@ -116,8 +131,30 @@ class GridModel(Generic[R]):
                 self._ties = None
             former[key] = before
             mine[key] = row
-        self._touched.update(former)
+        self._follow(former)
         return former
+
+    def _follow(self, former: Mapping[Hashable, R | None]) -> None:
+        """Look at once at what came, as far as the order depends on it: a few rows now and a few then are
+        cheap, while all of them together would keep a key waiting."""
+        if not former:
+            return
+        changed = self._judge(former) if self._passing is not None else False
+        renewed: Collection[Hashable] | None = None
+        for name, known in self._values.items():
+            keys: Collection[Hashable] = former
+            if name in self._lasting.names:
+                renewed = self._renewed(former) if renewed is None else renewed
+                keys = renewed
+            changed |= self._take_values(name, known, keys)
+        self._stale_order |= changed
+
+    def _renewed(self, former: Mapping[Hashable, R | None]) -> list[Hashable]:
+        """Those whose lasting part is another one."""
+        rows, part = self.rows, self._lasting.part
+        return [
+            key for key, before in former.items() if before is None or part(before) is not part(rows[key])
+        ]
 
     def drop(self, keys: Collection[Hashable]) -> bool:
         """Forget these objects; the cursor goes to its nearest neighbour. True if any was shown."""
@@ -125,7 +162,6 @@ class GridModel(Generic[R]):
         if not gone:
             return False
         self.marks -= gone
-        self._touched -= gone
         for values in self._values.values():
             for key in gone:
                 values.pop(key, None)
@@ -143,7 +179,7 @@ class GridModel(Generic[R]):
     @property
     def pending(self) -> bool:
         """Whether `reorder` could change anything."""
-        return bool(self._touched) or self._stale_order or self.members_changed or self._passing is None
+        return self._stale_order or self.members_changed or self._passing is None
 
     def reorder(self) -> bool:
         """Bring `order` up to date with values, filters and sort. True if it changed.
@@ -154,63 +190,63 @@ class GridModel(Generic[R]):
             return False
         if self._ties is None:
             self._ties = _sorted(list(self.rows), {key: key for key in self.rows}, reverse=False)
-            self._stale_order = True
-        moved = self._refresh_passing()
-        moved |= self._refresh_values()
-        self._touched.clear()
-        self.members_changed = False
-        if not (moved or self._stale_order):
-            return False
-        self._stale_order = False
+        if self._passing is None:
+            self._passing = {}
+            self._judge(self.rows)
+        self._look_up_values()
+        self.members_changed = self._stale_order = False
         before, self.order = self.order, self._ordered(self._ties)
         self._settle_cursor(before)
         return self.order != before
 
-    def _refresh_passing(self) -> bool:
-        if self._filter is None and not self._faults_only and not self._faults_first:
-            changed = bool(self._passing is None or self._passing)
-            self._passing = {}
-            return changed
-        whole = self._passing is None
-        passing: dict[Hashable, tuple[bool, bool]] = {} if self._passing is None else self._passing
-        look, fault_of = self._filter, self.is_fault
-        faults = fault_of is not None and (self._faults_only or self._faults_first)
-        changed = whole
-        # An empty mapping stands for "no filter so far": all rows have to be looked at once.
-        for key in list(self.rows) if whole or not passing else self._touched:
-            row = self.rows[key]
-            fault = bool(faults and fault_of is not None and fault_of(row))
-            verdict = ((look is None or bool(look(row))) and (fault or not self._faults_only), fault)
-            if passing.get(key) != verdict:
-                passing[key] = verdict
-                changed = True
-        self._passing = passing
+    @property
+    def _is_judging(self) -> bool:
+        return self._filter is not None or self._faults_only or self._faults_first
+
+    def _judge(self, keys: Collection[Hashable]) -> bool:
+        """Whether rows are shown, and where. True if any verdict changed."""
+        if self._passing is None or not self._is_judging:
+            return False
+        passing, look, rows = self._passing, self._filter, self.rows
+        fault_of = self.is_fault if self._faults_only or self._faults_first else None
+        if fault_of is None and look is not None:
+            verdicts = {key: _PLAIN if look(rows[key]) else _HIDDEN for key in keys}
+        else:
+            verdicts = {key: self._verdict(rows[key], fault_of) for key in keys}
+        changed = any(passing.get(key) != verdict for key, verdict in verdicts.items()) if passing else True
+        passing.update(verdicts)
         return changed
 
-    def _refresh_values(self) -> bool:
-        changed = False
+    def _verdict(self, row: R, fault_of: Predicate | None) -> int:
+        if self._filter is not None and not self._filter(row):
+            return _HIDDEN
+        if fault_of is not None and fault_of(row):
+            return _FAULT
+        return _HIDDEN if self._faults_only else _PLAIN
+
+    def _look_up_values(self) -> None:
         wanted = {name.removeprefix("-") for name in self._sort}
-        for name in list(self._values):
-            if name not in wanted:
-                del self._values[name]
-        for name in wanted:
+        for name in self._values.keys() - wanted:
+            del self._values[name]
+        for name in wanted - self._values.keys():
             field = self.fields[name]
-            known = self._values.get(name)
-            if known is None:
-                self._values[name] = {key: _known(field.key(row)) for key, row in self.rows.items()}
+            self._values[name] = {key: _known(field.key(row)) for key, row in self.rows.items()}
+
+    def _take_values(self, name: str, known: dict[Hashable, Any], keys: Collection[Hashable]) -> bool:
+        field, rows, changed = self.fields[name], self.rows, False
+        get = field.sort_key or field.get  # thousands a second: no detour by a method
+        for key in keys:
+            value = get(rows[key])
+            if value != value:
+                value = None
+            if key not in known or known[key] != value:
+                known[key] = value
                 changed = True
-                continue
-            get, rows = field.sort_key or field.get, self.rows  # thousands a second: no detour by a method
-            for key in self._touched:
-                value = _known(get(rows[key]))
-                if key not in known or known[key] != value:
-                    known[key] = value
-                    changed = True
         return changed
 
     def _ordered(self, ties: list[Hashable]) -> list[Hashable]:
-        passing = self._passing
-        order = [key for key in ties if passing[key][0]] if passing else list(ties)
+        passing = self._passing if self._is_judging else None
+        order = list(ties) if passing is None else [key for key in ties if passing[key]]
         for name in reversed(self._sort):  # least important first: every pass is stable
             field = self.fields[name.removeprefix("-")]
             values, reverse = self._values[field.name], name.startswith("-")
@@ -221,8 +257,8 @@ class GridModel(Generic[R]):
             unknown = [key for key in order if values[key] is None]
             known = [key for key in order if values[key] is not None] if unknown else order
             order = _sorted(known, values, reverse=reverse) + unknown
-        if self._faults_first and passing:
-            order.sort(key=lambda key: not passing[key][1])
+        if self._faults_first and passing is not None:
+            order.sort(key=lambda key: passing[key] != _FAULT)
         return order
 
     # -- cursor and marks -----------------------------------------------------------------------------

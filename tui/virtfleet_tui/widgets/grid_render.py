@@ -90,7 +90,7 @@ def lay_out(
                     left -= width_here + GAP
                     break
         picked = [field for field in order if field.name in wanted]
-    _grow(picked, cells, space)
+    _grow(picked, cells, space, sizes or {})
     columns, x = [], GUTTER
     for field in picked:
         columns.append(Column(field, x, min(cells[field.name], max(1, width - x))))
@@ -124,15 +124,17 @@ def _least(field: Field[Any], full: int) -> int:
     return min(full, max(_PERCENTAGE, cell_len(field.title))) if field.unit is Unit.PERCENT else full
 
 
-def _grow(picked: Sequence[Field[Any]], cells: dict[str, int], space: int) -> None:
+def _grow(picked: Sequence[Field[Any]], cells: dict[str, int], space: int, sizes: Mapping[str, int]) -> None:
+    """What somebody gave a width keeps it."""
     left = space - sum(cells[field.name] + GAP for field in picked) + GAP
     if left <= 0:
         return
-    if not picked[-1].unit.numeric and picked[-1].unit is not Unit.BOOL:
-        cells[picked[-1].name] += left
+    last = picked[-1]
+    if not last.unit.numeric and last.unit is not Unit.BOOL and last.name not in sizes:
+        cells[last.name] += left
         return
     for field in picked:
-        if field.unit is Unit.TEXT:
+        if field.unit is Unit.TEXT and field.name not in sizes:
             cells[field.name] += min(left, cells[field.name] * (_GROWTH - 1))
             return
 
@@ -141,6 +143,14 @@ def column_at(columns: Sequence[Column], x: int) -> Column | None:
     """The column whose title or values stand at this cell of a line."""
     for column in columns:
         if column.x <= x < column.x + column.width + GAP:
+            return column
+    return None
+
+
+def edge_at(columns: Sequence[Column], x: int) -> Column | None:
+    """The column whose right edge is there: the gap behind it."""
+    for column in columns:
+        if 0 <= x - column.x - column.width < GAP:
             return column
     return None
 

@@ -6,7 +6,7 @@ private to the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
@@ -39,6 +39,8 @@ _AGES = 1.0
 _SOON = 0.05
 _TOGETHER = 0.2
 """Seconds between two repaints of changed rows: a hundred hosts would else have us paint all the time."""
+_BESIDE = 0.04
+"""Seconds after which a grid without the focus paints what changed."""
 _KEPT_LINES = 400
 
 
@@ -90,6 +92,7 @@ class GridView(ScrollView, Generic[R]):
         stale: Callable[[Any], str | None] | None,
         empty: str | Callable[[], str],
         clock: Callable[[], float],
+        unlit: Collection[str],
         name: str | None,
         id: str | None,
         classes: str | None,
@@ -100,6 +103,7 @@ class GridView(ScrollView, Generic[R]):
         self._stale = stale
         self._empty = empty
         self._clock = clock
+        self._unlit = frozenset(unlit)
         self._patience = Patience()
         self._chosen = None if columns is None else tuple(columns)
         self._sizes: dict[str, int] = {}
@@ -283,7 +287,7 @@ class GridView(ScrollView, Generic[R]):
         if former.keys().isdisjoint(seen):
             return
         until = self._clock() + _LIT
-        fields = [column.field for column in self._columns]
+        fields = [column.field for column in self._columns if column.field.name not in self._unlit]
         for key in seen:
             before = former.get(key)
             if before is None:
@@ -292,8 +296,12 @@ class GridView(ScrollView, Generic[R]):
             if changed:
                 self._lit[key] = (until, changed | self._lit.get(key, (0.0, frozenset()))[1])
             self._dirty.add(key)
-        if self._flush_timer is None:
+        if self._flush_timer is not None or not self._dirty:
+            return
+        if self.has_focus or not self.is_running:
             self._flush()
+        else:  # in a frame of its own: one that paints several grids would keep a key waiting
+            self._flush_timer = self.set_timer(_BESIDE, self._flush)
 
     def _flush(self) -> None:
         """Paint the rows that changed; what comes in the next moment waits and is painted together."""

@@ -8,6 +8,7 @@ short its parts leave by priority, warnings and badges last.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Status:
     alerts_bad: int | None = None
     """Of `alerts`: those that are more than warnings; None: all."""
     cost: float | None = None
-    """libvirt calls per host and second."""
+    """libvirt calls per host and second; NaN: not known yet."""
     jobs: str = ""
     """`2 ▸ 41 %`; empty: none."""
     badges: tuple[str, ...] = ()
@@ -187,7 +188,8 @@ def _right(status: Status, clock: str) -> list[tuple[int, list[Piece]]]:
     if status.jobs:
         parts.append((4, [("jobs ", "muted"), (status.jobs, "busy")]))
     if status.cost is not None:
-        parts.append((6, [("cost ", "muted"), (f"{status.cost:4.1f}", ""), (" calls/host/s", "muted")]))
+        cost = "   —" if math.isnan(status.cost) else f"{status.cost:4.1f}"
+        parts.append((6, [("cost ", "muted"), (cost, ""), (" calls/host/s", "muted")]))
     parts.append((5, [(clock, "")]))
     return parts
 

@@ -10,7 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from virtfleet.hypervisor.acts import metadata, power
+from virtfleet.hypervisor.acts import (
+    build,
+    containers,
+    define,
+    devices,
+    image,
+    metadata,
+    power,
+    ready,
+    seed,
+    snapshots,
+    volumes,
+)
 from virtfleet.hypervisor.call import Operation
 
-ACTS: Mapping[str, Operation] = {**power.ACTS, **metadata.ACTS}
+_MODULES = (
+    power,
+    metadata,
+    define,
+    snapshots,
+    devices,
+    build,
+    volumes,
+    image,
+    seed,
+    ready,
+    containers,
+)
+
+ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

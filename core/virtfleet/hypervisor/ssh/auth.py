@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import paramiko
+from paramiko.pkey import PublicBlob
 
 from virtfleet.errors import AccessError, UnreachableError
 from virtfleet.hypervisor.ssh.asking import Asker, Deadline
@@ -23,6 +24,7 @@ from virtfleet.hypervisor.ssh.keys import (
     PublicKey,
     UnusableKeyError,
     WrongPassphraseError,
+    certificates_of,
     describe,
 )
 from virtfleet.hypervisor.ssh.target import SshTarget
@@ -133,7 +135,7 @@ class _Ladder:
                     return
                 done.add(file.public)
                 if file.public in agent:
-                    yield from self._agent_attempt(agent[file.public])
+                    yield from self._agent_attempt(agent[file.public], f"{path}-cert.pub")
                     return
             if not file.secret:
                 self._tried.append(f"key {path}: its private half is not in ssh-agent")
@@ -147,13 +149,22 @@ class _Ladder:
             self._tried.append(f"key {path}: {error}")
             return
         if key is not None:
+            for certificate in self._certificates(key.asbytes(), f"{path}-cert.pub"):
+                key.public_blob = certificate
+                yield self._signed(key, f"key {path} with its certificate")
+            key.public_blob = None
             yield self._signed(key, f"key {path}")
+
+    def _certificates(self, key: bytes, *beside: str) -> list[PublicBlob]:
+        return certificates_of(key, (*beside, *self._target.certificates))
 
     def _unlocked(self, file: KeyFile) -> paramiko.PKey | None:
         """The key of an encrypted file, if the server would take it and a person knows the passphrase."""
         if file.public is not None:
-            probe = self._auth.probe(PublicKey(file.public), self._deadline.left)
-            if probe.outcome is not Outcome.ACCEPTABLE:
+            certified = self._certificates(file.public, f"{file.path}-cert.pub")
+            blobs = [*(bytes(each.key_blob) for each in certified), file.public]
+            probes = (self._auth.probe(PublicKey(blob), self._deadline.left) for blob in blobs)
+            if not any(probe.outcome is Outcome.ACCEPTABLE for probe in probes):
                 self._tried.append(f"key {file.path} was not accepted")
                 return None
         for attempt in range(ATTEMPTS):
@@ -169,8 +180,15 @@ class _Ladder:
         self._tried.append(f"key {file.path}: wrong passphrase")
         return None
 
-    def _agent_attempt(self, key: paramiko.AgentKey) -> Iterator[Reply]:
+    def _agent_attempt(self, key: paramiko.AgentKey, *beside: str) -> Iterator[Reply]:
         name = f"agent key {clean(key.comment, 60) or '(no comment)'} {describe(bytes(key.blob))}"
+        for certificate in self._certificates(bytes(key.blob), *beside):
+            certified = paramiko.AgentKey(self._agent, bytes(key.blob), key.comment)
+            certified.public_blob = certificate  # type: ignore[assignment]
+            yield from self._probed(certified, f"{name} with its certificate")
+        yield from self._probed(key, name)
+
+    def _probed(self, key: paramiko.AgentKey, name: str) -> Iterator[Reply]:
         # Asked first: some agents want their user's consent, or a touch, for each signature.
         if self._auth.probe(key, self._deadline.left).outcome is not Outcome.ACCEPTABLE:
             self._tried.append(f"{name} was not accepted")

@@ -100,15 +100,16 @@ class SshConnection:
         """Why the connection ended; empty while it lives."""
         return self._lost
 
-    def exec(self, argv: Sequence[str], timeout: float = 10.0) -> paramiko.Channel:
+    def exec(self, argv: Sequence[str], timeout: float = 10.0, window: int | None = None) -> paramiko.Channel:
         """A running remote command: .recv, .recv_stderr, .sendall, .shutdown_write, .close.
 
-        The arguments are quoted for the remote login shell here and nowhere else.
+        The arguments are quoted for the remote login shell here and nowhere else. `window`: bytes that the
+        host may send before they are read; None: plenty.
         Raises UnreachableError (connection lost), DeadlineError, AccessError (the server
         runs no commands), HostError (no more sessions).
         """
         try:
-            return self._transport.exec(shlex.join(argv), timeout)
+            return self._transport.exec(shlex.join(argv), timeout, window)
         except TimeoutError:
             raise DeadlineError(
                 f"{self._target.label}: {argv[0]} did not start within {timeout:g} s"
@@ -172,7 +173,12 @@ class SshConnection:
             with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 channel.close()
 
-    def open_libvirt(self, address: LibvirtAddress | None = None, timeout: float = 10.0) -> LibvirtChannel:
+    def open_libvirt(
+        self,
+        address: LibvirtAddress | None = None,
+        timeout: float = 10.0,
+        window: int | None = None,
+    ) -> LibvirtChannel:
         """A stream to libvirtd's socket, by virt-ssh-helper or netcat; default: what the URI said.
 
         What worked is remembered for the next one. Raises as `exec`;
@@ -182,7 +188,7 @@ class SshConnection:
         if address is None:
             raise UnsupportedError(f"{self._target.label}: not a libvirt host")
         until = time.monotonic() + timeout
-        channel = self.exec(libvirtd.command(address, self._reached_by), timeout)
+        channel = self.exec(libvirtd.command(address, self._reached_by), timeout, window)
         try:
             stream = libvirtd.greet(channel, until - time.monotonic())
         except TimeoutError:
@@ -196,6 +202,41 @@ class SshConnection:
             raise self._unreachable() from error
         self._reached_by = stream.method
         return stream
+
+    def forward(self, address: str, port: int, timeout: float = 10.0) -> paramiko.Channel:
+        """A stream to a TCP port as the host sees it. UnreachableError: nothing there; AccessError."""
+        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        try:
+            return self._transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
+        except paramiko.ChannelException as error:
+            if error.code == 1:
+                raise AccessError(
+                    f"{self._target.label}: the SSH server forwards no connections",
+                    cure="AllowTcpForwarding must be on in its sshd_config",
+                ) from error
+            raise UnreachableError(f"{place} can't be reached from {self._target.label}") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if not self.alive():
+                raise self._unreachable() from error
+            raise UnreachableError(f"{place} did not answer {self._target.label}") from error
+
+    def forward_unix(self, path: str, timeout: float = 10.0) -> paramiko.Channel:
+        """A stream to a Unix socket of the host. UnreachableError: nothing there; AccessError."""
+        try:
+            return self._transport.open_unix(path, timeout)
+        except paramiko.ChannelException as error:
+            if error.code == 1:
+                raise AccessError(
+                    f"{self._target.label}: the SSH server forwards no Unix sockets",
+                    cure="AllowStreamLocalForwarding must be on in its sshd_config",
+                ) from error
+            raise UnreachableError(f"{path} can't be reached on {self._target.label}") from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if not self.alive():
+                raise self._unreachable() from error
+            raise UnreachableError(f"{path} on {self._target.label} did not answer") from error
 
     def alive(self) -> bool:
         """Whether the transport is up as far as is known; costs nothing."""
@@ -237,9 +278,10 @@ class SshConnection:
         with self._lock:
             self._transports.append(transport)
         self._handshake(transport, hop, deadline)
-        key = transport.get_remote_server_key().asbytes()
+        key = transport.get_remote_server_key()
+        certificate = bytes(key.public_blob.key_blob) if key.public_blob is not None else None
         with deadline.paused():
-            hostkeys.check(hop, key, ask)
+            hostkeys.check(hop, key.asbytes(), ask, certificate)
         if not transport.is_active():
             raise UnreachableError(f"{hop.label}: the SSH server did not wait for the answer")
         log_in(transport, hop, ask, deadline)

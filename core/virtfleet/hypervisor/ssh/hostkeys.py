@@ -3,7 +3,8 @@
 paramiko's own reader forgets which line an entry came from, and takes a
 revoked key or a certificate authority for an ordinary host key. This one
 keeps to OpenSSH's rules: several files, hashed names, patterns, [host]:port,
-@revoked. Certificates of hosts are not verified; their plain key is checked.
+@revoked, @cert-authority. Where a certificate proves nothing, the plain key is
+checked like any other.
 
 A changed key is refused and never asked about. So is a server that has lost
 the key types it is known by: who sits in the middle would offer another type
@@ -21,12 +22,14 @@ import hashlib
 import hmac
 import os
 import stat
+import time
 from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
 
 from virtfleet.errors import AccessError
+from virtfleet.hypervisor.ssh import certificates
 from virtfleet.hypervisor.ssh.asking import Asker
 from virtfleet.hypervisor.ssh.target import SshTarget
 from virtfleet.model.prompt import PromptKind
@@ -158,21 +161,69 @@ def judge(entries: Iterable[Entry], target: SshTarget, key: bytes) -> Verdict:
     return Verdict(Trust.CHANGED, accusing[0]) if accusing else Verdict(Trust.UNKNOWN)
 
 
+def judge_certificate(
+    entries: Iterable[Entry], target: SshTarget, key: bytes, blob: bytes, now: float
+) -> tuple[Verdict, str]:
+    """What the authorities among the entries say of a certificate for `key`, and why not, if it is of no use.
+
+    `now` is Unix time. UNKNOWN: none of them signed it, or it does not fit; the plain key may still do. Pure.
+    """
+    entries = list(entries)
+    try:
+        certificate = certificates.parse(blob)
+    except ValueError as error:
+        return Verdict(Trust.UNKNOWN), str(error)
+    if certificate.key != key:
+        return Verdict(Trust.UNKNOWN), "it is for another key"
+    names = _names(target)
+    of_host = [entry for entry in entries if any(matches(entry, name) for name in names)]
+    for entry in of_host:
+        if entry.marker == "@revoked" and entry.key in (key, certificate.authority):
+            return Verdict(Trust.REVOKED, entry), ""
+    for entry in of_host:
+        if entry.marker == "@cert-authority" and entry.key == certificate.authority:
+            why = certificates.problem(certificate, (target.alias or target.host).lower(), now)
+            return (Verdict(Trust.UNKNOWN, entry), why) if why else (Verdict(Trust.KNOWN, entry), "")
+    return Verdict(Trust.UNKNOWN), "its authority is not one of known_hosts"
+
+
 def preferred_algorithms(entries: Iterable[Entry], target: SshTarget) -> tuple[str, ...]:
-    """Host key algorithms to offer, those of known keys first, so that a known host proves a known key."""
-    names = {name_of(target)} | (set() if target.alias else {target.host.lower()})
+    """Host key algorithms to offer: certificates where an authority is known, then those of known keys.
+
+    So a known host proves a known key.
+    """
+    entries = list(entries)
+    names = _names(target)
     known = {e.key_type for e in entries if not e.marker and any(matches(e, name) for name in names)}
     types = sorted(ALGORITHMS, key=lambda each: each not in known)
-    return tuple(algorithm for each in types for algorithm in ALGORITHMS[each])
+    plain = tuple(algorithm for each in types for algorithm in ALGORITHMS[each])
+    if not _has_authority(entries, target):
+        return plain
+    return (*(algorithm + certificates.SUFFIX for algorithm in plain), *plain)
 
 
-def check(target: SshTarget, key: bytes, ask: Asker) -> None:
+def _has_authority(entries: Iterable[Entry], target: SshTarget) -> bool:
+    names = _names(target)
+    return any(e.marker == "@cert-authority" and any(matches(e, name) for name in names) for e in entries)
+
+
+def _names(target: SshTarget) -> set[str]:
+    """Names under which entries speak of it; one without the port speaks of all ports."""
+    return {name_of(target)} | (set() if target.alias else {target.host.lower()})
+
+
+def check(target: SshTarget, key: bytes, ask: Asker, certificate: bytes | None = None) -> None:
     """Returns when `key` is the target's; asks about an unknown one and remembers it.
 
-    Raises AccessError: changed, revoked, declined, or unknown where nobody may be asked.
+    `certificate`: what the host showed with its key. Raises AccessError: changed, revoked, declined, or
+    unknown where nobody may be asked.
     """
     entries = read((*target.known_hosts, *target.global_known_hosts))
-    verdict = judge(entries, target, key)
+    verdict, doubt = Verdict(Trust.UNKNOWN), ""
+    if certificate is not None:
+        verdict, doubt = judge_certificate(entries, target, key, certificate, time.time())
+    if verdict.trust is Trust.UNKNOWN:
+        verdict = judge(entries, target, key)
     offered = f"{key_type(key)} {fingerprint(key)}"
     if verdict.trust is Trust.KNOWN:
         return
@@ -190,7 +241,10 @@ def check(target: SshTarget, key: bytes, ask: Asker) -> None:
             f"its own console, then remove the old key: ssh-keygen -R '{name_of(target)}' "
             f"-f '{verdict.entry.file}'",
         )
-    _ask(target, key, offered, ask, any(e.marker == "@cert-authority" for e in entries))
+    hint = f" It came with a certificate, but {doubt}." if doubt else ""
+    if certificate is None and _has_authority(entries, target):
+        hint = " It came without a certificate, though known_hosts names an authority for it."
+    _ask(target, key, offered, ask, hint)
 
 
 def remember(target: SshTarget, key: bytes) -> str:
@@ -235,7 +289,7 @@ def _hashed_is(pattern: str, name: str) -> bool:
         return False
 
 
-def _ask(target: SshTarget, key: bytes, offered: str, ask: Asker, authority: bool) -> None:
+def _ask(target: SshTarget, key: bytes, offered: str, ask: Asker, hint: str) -> None:
     label = target.label
     if not target.ask_unknown:
         raise AccessError(
@@ -243,7 +297,6 @@ def _ask(target: SshTarget, key: bytes, offered: str, ask: Asker, authority: boo
             cure="ssh_config says StrictHostKeyChecking yes: add the key to known_hosts yourself",
         )
     file = target.known_hosts[0] if target.known_hosts else "(no known_hosts file)"
-    hint = " Certificate authorities of known_hosts are not consulted." if authority else ""
     answer = ask(
         PromptKind.HOST_KEY,
         f"The host key of {label} is not known: {offered}.{hint} Once trusted it is noted in {file}.",

@@ -1,7 +1,8 @@
 """The user's own keys: in ssh-agent and in files.
 
 A file's public half is read without its passphrase, so that the server can be
-asked whether the key is of use before a person is.
+asked whether the key is of use before a person is. Files are in OpenSSH's own
+format, the old ones of RSA and EC, or PKCS#8.
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import io
 import os
 import socket
 import stat
 import struct
+from collections.abc import Iterable
 from typing import Any, cast
 
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from paramiko.agent import AgentSSH
+from paramiko.pkey import PublicBlob
 
+from virtfleet.hypervisor.ssh import certificates
 from virtfleet.hypervisor.ssh.hostkeys import ALGORITHMS, fingerprint, key_type
 
 _MAGIC = b"openssh-key-v1\0"
@@ -58,6 +65,8 @@ class KeyFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.encrypted = False
+        self._pkcs8 = False
+        """Whether it is an encrypted file of that format, which paramiko does not read."""
         self.public: bytes | None = None
         """In wire format; None: only the passphrase can tell."""
         self.secret = True
@@ -79,57 +88,101 @@ class KeyFile:
 
     def load(self, passphrase: str | None = None) -> paramiko.PKey:
         """The private key. Raises WrongPassphraseError, UnusableKeyError."""
-        kind = self._class()
+        text, public = self._text, self.public
+        if self._pkcs8:
+            text, passphrase = _unlocked(text, passphrase or ""), None
+            public, _ = _inside(text)
+        kind = _class(text, public)
         try:
-            with open(self.path, encoding="utf-8", errors="replace") as stream:
-                key = kind.from_private_key(stream, password=passphrase)
+            return kind.from_private_key(io.StringIO(text), password=passphrase)
         except Exception as error:  # paramiko lets through whatever its parsers raise, AssertionError too
             if self.encrypted:
                 raise WrongPassphraseError from None
             raise UnusableKeyError(f"not a usable private key ({type(error).__name__})") from None
-        certificate = f"{self.path}-cert.pub"
-        if os.path.exists(certificate):
-            with contextlib.suppress(Exception):  # a bad certificate leaves the plain key
-                key.load_certificate(certificate)
-        return key
 
     def _inspect(self) -> None:
         text = self._text
         if "-----BEGIN OPENSSH PRIVATE KEY-----" in text:
-            self._inspect_openssh(text)
+            self.public, cipher = _inside(text)
+            self.encrypted = cipher != b"none"
         elif "-----BEGIN RSA PRIVATE KEY-----" in text or "-----BEGIN EC PRIVATE KEY-----" in text:
             self.encrypted = "Proc-Type: 4,ENCRYPTED" in text
-            with contextlib.suppress(OSError), open(f"{self.path}.pub", encoding="ascii") as stream:
-                self.public = _public_line(stream.read(_MAX_FILE))
+            self.public = self._public_beside()
+        elif "-----BEGIN PRIVATE KEY-----" in text:
+            self._text = _unlocked(text, None)
+            self.public, _ = _inside(self._text)
+        elif "-----BEGIN ENCRYPTED PRIVATE KEY-----" in text:
+            self.encrypted = self._pkcs8 = True
+            self.public = self._public_beside()
         elif (public := _public_line(text)) is not None:
             self.public, self.secret = public, False
         else:
-            raise UnusableKeyError("not a private key in OpenSSH's, RSA's or EC's own format")
+            raise UnusableKeyError(
+                "not a private key in OpenSSH's or PKCS#8 format, or the old one of RSA or EC"
+            )
 
-    def _inspect_openssh(self, text: str) -> None:
-        body = "".join(line for line in text.splitlines() if "-----" not in line)
-        try:
-            data = base64.b64decode(body)
-            if not data.startswith(_MAGIC):
-                raise ValueError
-            cipher, rest = _string(data[len(_MAGIC) :])
-            _, rest = _string(rest)  # key derivation
-            _, rest = _string(rest)  # and its options
-            self.public, _ = _string(rest[4:])
-        except (binascii.Error, ValueError, struct.error):
-            raise UnusableKeyError("the file is damaged") from None
-        self.encrypted = cipher != b"none"
+    def _public_beside(self) -> bytes | None:
+        with (
+            contextlib.suppress(OSError),
+            open(f"{self.path}.pub", encoding="ascii", errors="replace") as stream,
+        ):
+            return _public_line(stream.read(_MAX_FILE))
+        return None
 
-    def _class(self) -> type[paramiko.PKey]:
-        name = key_type(self.public) if self.public is not None else ""
-        if name == "ssh-rsa" or "BEGIN RSA" in self._text:
-            return paramiko.RSAKey
-        if name.startswith("ecdsa-") or "BEGIN EC " in self._text:
-            return paramiko.ECDSAKey
-        if name == "ssh-ed25519":
-            return paramiko.Ed25519Key
-        known = ", ".join(ALGORITHMS)
-        raise UnusableKeyError(f"keys of type {name} work through ssh-agent only (in files: {known})")
+
+def _inside(text: str) -> tuple[bytes, bytes]:
+    """Public key and cipher of a file in OpenSSH's format."""
+    body = "".join(line for line in text.splitlines() if "-----" not in line)
+    try:
+        data = base64.b64decode(body)
+        if not data.startswith(_MAGIC):
+            raise ValueError
+        cipher, rest = _string(data[len(_MAGIC) :])
+        _, rest = _string(rest)  # key derivation
+        _, rest = _string(rest)  # and its options
+        public, _ = _string(rest[4:])
+    except (binascii.Error, ValueError, struct.error):
+        raise UnusableKeyError("the file is damaged") from None
+    return public, cipher
+
+
+def _unlocked(text: str, passphrase: str | None) -> str:
+    """A PKCS#8 key in OpenSSH's format, which paramiko reads; without a passphrase, but in memory alone."""
+    try:
+        key: Any = serialization.load_pem_private_key(
+            text.encode(), None if passphrase is None else passphrase.encode()
+        )
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+        return str(key.private_bytes(encoding, form, serialization.NoEncryption()), "ascii")
+    except Exception as error:  # as many kinds as there are things that can be wrong with it
+        if passphrase is not None and not isinstance(error, UnsupportedAlgorithm):
+            raise WrongPassphraseError from None
+        raise UnusableKeyError(f"not a usable private key ({type(error).__name__})") from None
+
+
+def _class(text: str, public: bytes | None) -> type[paramiko.PKey]:
+    name = key_type(public) if public is not None else ""
+    if name == "ssh-rsa" or "BEGIN RSA" in text:
+        return paramiko.RSAKey
+    if name.startswith("ecdsa-") or "BEGIN EC " in text:
+        return paramiko.ECDSAKey
+    if name == "ssh-ed25519":
+        return paramiko.Ed25519Key
+    if name.startswith("sk-"):
+        raise UnusableKeyError("a key on a security device (FIDO) works through ssh-agent only: ssh-add it")
+    known = ", ".join(ALGORITHMS)
+    raise UnusableKeyError(f"keys of type {name} work through ssh-agent only (in files: {known})")
+
+
+def certificates_of(key: bytes, paths: Iterable[str]) -> list[PublicBlob]:
+    """The certificates for this public key among the files; those that can't be read are passed over."""
+    found: list[PublicBlob] = []
+    for path in paths:
+        with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as stream:
+            blob = _public_line(stream.read(_MAX_FILE))
+            if blob is not None and certificates.of_key(blob, key):
+                found.append(PublicBlob(key_type(blob), blob))
+    return found
 
 
 class Agent(AgentSSH):

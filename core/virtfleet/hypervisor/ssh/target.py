@@ -75,6 +75,8 @@ class SshTarget(msgspec.Struct, frozen=True):
     """Key files that somebody asked for, in their order."""
     default_identities: tuple[str, ...] = ()
     """Key files tried because they are the usual ones."""
+    certificates: tuple[str, ...] = ()
+    """Files of certificates for keys, besides KEY-cert.pub beside each (CertificateFile)."""
     identities_only: bool = False
     """Of the agent's keys only those that `identities` names."""
     agent: str = ""
@@ -181,8 +183,7 @@ def _host(
     checking = option("stricthostkeychecking").lower()
     if checking in ("no", "off", "accept-new"):
         notes += (f"ssh_config: StrictHostKeyChecking {checking} is ignored; unknown keys are asked about",)
-    files = options.get("identityfile", [])
-    configured = [path for path in ([files] if isinstance(files, str) else files) if path.lower() != "none"]
+    configured = _all(options.get("identityfile"))
     identities = dict.fromkeys(_path(path) for path in (*settings.identity, *configured))
     usual = () if identities else DEFAULT_IDENTITIES
     own = settings.known_hosts
@@ -196,6 +197,7 @@ def _host(
         alias=option("hostkeyalias"),
         identities=tuple(identities),
         default_identities=tuple(_path(f"~/.ssh/{name}") for name in usual),
+        certificates=tuple(_path(path) for path in _all(options.get("certificatefile"))),
         identities_only=option("identitiesonly").lower() == "yes",
         agent=_agent(option("identityagent")) if settings.agent else "",
         known_hosts=_paths(user_files),
@@ -273,6 +275,13 @@ def _agent(option: str) -> str:
     if option and option != "SSH_AUTH_SOCK":
         return _path(os.environ.get(option[1:], "") if option.startswith("$") else option)
     return os.environ.get("SSH_AUTH_SOCK", "")
+
+
+def _all(values: str | list[str] | None) -> list[str]:
+    """Of an option that may be given several times."""
+    return [
+        each for each in ([values] if isinstance(values, str) else values or []) if each.lower() != "none"
+    ]
 
 
 def _listed(text: str | None) -> list[str]:

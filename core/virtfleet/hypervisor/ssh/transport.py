@@ -20,7 +20,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_FAILURE, cMSG_CHANNEL_REQUEST, cMSG_GLOBAL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_FAILURE,
+    cMSG_CHANNEL_OPEN,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
+)
 
 from virtfleet.hypervisor.ssh.dial import ChannelLink
 from virtfleet.model.text import clean
@@ -118,15 +123,15 @@ class Transport(paramiko.Transport):
             return None
         return time.monotonic() - started
 
-    def exec(self, command: str, timeout: float) -> paramiko.Channel:
-        """A session channel that runs `command`.
+    def exec(self, command: str, timeout: float, window: int | None = None) -> paramiko.Channel:
+        """A session channel that runs `command`. `window`: bytes that may be on their way unread.
 
         Raises TimeoutError; RefusedCommandError; paramiko.ChannelException (no more channels);
         paramiko.SSHException, EOFError, OSError (lost).
         """
         until = time.monotonic() + timeout
         try:
-            channel = self.open_session(timeout=timeout)
+            channel = self.open_session(window_size=window, timeout=timeout)
         except paramiko.SSHException as error:
             if str(error).startswith("Timeout"):
                 raise TimeoutError from error
@@ -150,6 +155,40 @@ class Transport(paramiko.Transport):
             self._refused.discard(channel.chanid)
             raise RefusedCommandError
         raise EOFError
+
+    def open_unix(self, path: str, timeout: float) -> paramiko.Channel:
+        """A channel to a Unix socket of the server's (direct-streamlocal@openssh.com, PROTOCOL 2.4).
+
+        Raises as `exec`, but for RefusedCommandError.
+        """
+        inner = cast(Any, self)
+        with self.lock:
+            window, packet = inner._sanitize_window_size(None), inner._sanitize_packet_size(None)
+            number = inner._next_channel()
+            message = paramiko.Message()
+            message.add_byte(cMSG_CHANNEL_OPEN)
+            message.add_string("direct-streamlocal@openssh.com")
+            for each in (number, window, packet):
+                message.add_int(each)
+            message.add_string(path)
+            message.add_string("")
+            message.add_int(0)
+            channel = paramiko.Channel(number)
+            inner._channels.put(number, channel)
+            inner.channel_events[number] = opened = threading.Event()
+            inner.channels_seen[number] = True
+            cast(Any, channel)._set_transport(self)
+            cast(Any, channel)._set_window(window, packet)
+        inner._send_user_message(message)
+        until = time.monotonic() + timeout
+        while not opened.wait(0.1):  # the end of a transport does not wake who opens a channel
+            if not self.is_active():
+                raise self.get_exception() or EOFError()
+            if time.monotonic() > until:
+                raise TimeoutError
+        if inner._channels.get(number) is None:
+            raise self.get_exception() or paramiko.SSHException("the channel was not opened")
+        return channel
 
     # ---- called by paramiko in the transport's thread
 

@@ -118,10 +118,11 @@ def namespaced(xml: str, namespace: str, prefix: str) -> Element:
 
     def moved(each: Element, parent: Element | None) -> Element:
         tag = f"{{{namespace}}}{each.tag}" if "{" not in str(each.tag) else str(each.tag)
+        attributes = {str(key): str(value) for key, value in each.attrib.items()}
         if parent is None:
-            made = etree.Element(tag, dict(each.attrib), nsmap={prefix: namespace})
+            made = etree.Element(tag, attributes, nsmap={prefix: namespace})
         else:
-            made = etree.SubElement(parent, tag, dict(each.attrib))
+            made = etree.SubElement(parent, tag, attributes)
         made.text = each.text
         for child in each:
             moved(child, made)

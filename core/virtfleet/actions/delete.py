@@ -1,0 +1,217 @@
+"""The plan of deleting a VM: which of its disks are its own, said disk by disk, before anything goes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from virtfleet.actions.common import answers, claim, find_vm, is_in_state, is_there, refuse, warning
+from virtfleet.actions.world import World
+from virtfleet.model import HostView, Vm, VmDisk, Volume
+from virtfleet.model.action import DeleteVm
+from virtfleet.model.plan import Condition, Danger, Effect, Plan, Reason, Step, Undo
+
+
+class Fate(NamedTuple):
+    """What becomes of a disk."""
+
+    disk: VmDisk
+    volume: Volume | None
+    """To be deleted."""
+    why: str
+    """For people."""
+
+
+def plan(action: DeleteVm, world: World) -> Plan:
+    host, vm = find_vm(world, action.vm)
+    problems = []
+    if vm.info.protected:
+        problems.append(f"{vm.name} is protected")
+    if vm.state.active and not action.force:
+        problems.append(f"{vm.name} is {vm.state.value}")
+    cure = "`vm unprotect` first" if vm.info.protected else "shut it down, or --force powers it off"
+    known = {disk.target for disk in vm.info.disks}
+    if not isinstance(action.volumes, str):
+        problems += [f"{vm.name} has no disk {target}" for target in action.volumes if target not in known]
+    fates = [fate(disk, action, host, vm, world) for disk in vm.info.disks if disk.source]
+    if not isinstance(action.volumes, str):
+        problems += [
+            f"{each.disk.target} can't be deleted: {each.why}"
+            for each in fates
+            if each.disk.target in action.volumes and each.volume is None
+        ]
+    refuse(problems, f"delete {vm.name}", cure)
+    gone = [each.volume for each in fates if each.volume is not None]
+    return Plan(
+        action=action,
+        title=f"delete {vm.name} on {host.name}" + (f" and {len(gone)} of its volumes" if gone else ""),
+        verb="vm.delete",
+        host=host.name,
+        uuid=vm.uuid,
+        name=vm.name,
+        steps=_steps(action, host, vm, world, gone),
+        conditions=_conditions(host, vm, gone),
+        effects=_effects(host, vm, gone),
+        reasons=_reasons(vm, fates),
+        danger=Danger.IRREVERSIBLE,
+        made=world.now,
+    )
+
+
+def fate(disk: VmDisk, action: DeleteVm, host: HostView, vm: Vm, world: World) -> Fate:
+    """Whether a disk goes with its VM, and why. Pure."""
+    volume = next((each for each in host.volumes if each.path and each.path == disk.source), None)
+    wanted = action.volumes == "own" or (
+        not isinstance(action.volumes, str) and disk.target in action.volumes
+    )
+    if volume is None:
+        return Fate(disk, None, f"{disk.source} stays: it is no volume of a pool")
+    if not wanted:
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays")
+    if disk.device != "disk" and volume.name != f"{vm.name}-seed.iso":
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: a medium, not a disk")
+    if disk.shareable:
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: it is shared")
+    if other := _user(volume, host, vm, world):
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {other} uses it")
+    if standing := _standing_on(volume, host, world):
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {standing} stands on it")
+    return Fate(disk, volume, f"{volume.pool}/{volume.name} is deleted")
+
+
+def _same_storage(volume: Volume, host: HostView, world: World) -> list[HostView]:
+    """The hosts that see the volume's pool: it may be used from each of them."""
+    identity = next((pool.identity for pool in host.pools if pool.name == volume.pool), "")
+    return [
+        each
+        for each in world.snapshot.hosts.values()
+        if each.name == host.name or (identity and any(pool.identity == identity for pool in each.pools))
+    ]
+
+
+def _user(volume: Volume, host: HostView, vm: Vm, world: World) -> str:
+    """NAME@HOST of another VM that has the volume among its disks."""
+    for seer in _same_storage(volume, host, world):
+        paths = {volume.path} | {
+            each.path for each in seer.volumes if each.name == volume.name and seer.name != host.name
+        }
+        for other in seer.vms:
+            if (seer.name, other.uuid) == (host.name, vm.uuid):
+                continue
+            if any(disk.source in paths for disk in other.info.disks):
+                return f"{other.name}@{seer.name}"
+    return ""
+
+
+def _standing_on(volume: Volume, host: HostView, world: World) -> str:
+    """POOL/NAME of a volume whose backing file it is."""
+    for seer in _same_storage(volume, host, world):
+        for each in seer.volumes:
+            if each.backing and each.backing == volume.path and each.path != volume.path:
+                return f"{each.pool}/{each.name}"
+    return ""
+
+
+def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Volume]) -> tuple[Step, ...]:
+    steps = [claim(host.name, vm.uuid, "vm.delete", world.who)]
+    if vm.state.active:
+        steps.append(
+            Step(
+                id="poweroff", op="vm.poweroff", host=host.name, title="power it off", args={"uuid": vm.uuid}
+            )
+        )
+    # What only the definition knows (NVRAM, snapshots, saved state) does not come back with it.
+    final = bool(vm.info.snapshots or vm.info.managed_save or vm.info.firmware == "efi")
+    steps.append(
+        Step(
+            id="undefine",
+            op="vm.undefine",
+            host=host.name,
+            title="undefine it, with its snapshots, NVRAM and saved state",
+            args={"uuid": vm.uuid, "name": vm.name, "force": action.force},
+            undo=None
+            if final
+            else Undo(
+                op="vm.define_again",
+                args={"uuid": vm.uuid, "xml": {"$from": "undefine", "key": "xml"}},
+                title=f"define {vm.name} again",
+            ),
+            final=final,
+        )
+    )
+    steps += [
+        Step(
+            id=f"delete-{number}",
+            op="volume.delete",
+            host=host.name,
+            title=f"delete volume {volume.name} in pool {volume.pool}",
+            args={"pool": volume.pool, "name": volume.name, "path": volume.path, "uuid": vm.uuid},
+            timeout=60.0,
+            final=True,
+        )
+        for number, volume in enumerate(gone, 1)
+    ]
+    return tuple(steps)
+
+
+def _conditions(host: HostView, vm: Vm, gone: list[Volume]) -> tuple[Condition, ...]:
+    return (
+        answers(host),
+        is_there(host, vm),
+        is_in_state(host, vm),
+        Condition(
+            kind="vm-not-protected", host=host.name, uuid=vm.uuid, name=vm.name, text="it is not protected"
+        ),
+        Condition(
+            kind="vm-sources",
+            host=host.name,
+            uuid=vm.uuid,
+            name=vm.name,
+            value=[disk.source for disk in vm.info.disks],
+            text="its disks are the same",
+        ),
+        *(
+            Condition(
+                kind="volume-unused",
+                host=host.name,
+                uuid=vm.uuid,
+                name=volume.name,
+                value=volume.path,
+                text=f"nobody else uses {volume.name}",
+            )
+            for volume in gone
+        ),
+    )
+
+
+def _effects(host: HostView, vm: Vm, gone: list[Volume]) -> tuple[Effect, ...]:
+    effects = [Effect(what=f"VM {vm.name}", before=vm.state.value, after=None)]
+    effects += [
+        Effect(
+            what=f"volume {volume.pool}/{volume.name}",
+            unit="bytes",
+            before=volume.allocation or 0,
+            after=None,
+        )
+        for volume in gone
+    ]
+    promised = sum(each.info.memory_max for each in host.vms)
+    effects.append(
+        Effect(
+            what=f"memory promised on {host.name}",
+            unit="bytes",
+            before=promised,
+            after=promised - vm.info.memory_max,
+        )
+    )
+    return tuple(effects)
+
+
+def _reasons(vm: Vm, fates: list[Fate]) -> tuple[Reason, ...]:
+    reasons = [Reason(text=f"{each.disk.target}: {each.why}") for each in fates]
+    if vm.info.snapshots:
+        reasons.append(warning(f"its {vm.info.snapshots} snapshots go with it"))
+    if vm.info.managed_save:
+        reasons.append(warning("its saved state goes with it"))
+    if vm.state.active:
+        reasons.append(warning(f"it is {vm.state.value}: its guest is not asked"))
+    return tuple(reasons)

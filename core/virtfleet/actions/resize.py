@@ -1,0 +1,145 @@
+"""The plan of a VM's size: what counts now, what at its next boot."""
+
+from __future__ import annotations
+
+from virtfleet.actions.common import answers, find_vm, framed, is_in_state, is_there, refuse, warning
+from virtfleet.actions.world import World
+from virtfleet.errors import RefusedError
+from virtfleet.model import HostView, Vm
+from virtfleet.model.action import ResizeVm
+from virtfleet.model.plan import Danger, Effect, Plan, Reason, Step, Undo
+from virtfleet.query.display import format_value
+from virtfleet.query.field import Unit
+
+_LEAST_MEMORY = 1 << 20
+
+
+def plan(action: ResizeVm, world: World) -> Plan:
+    host, vm = find_vm(world, action.vm)
+    flavors = world.settings.flavors
+    if action.flavor and action.flavor not in flavors:
+        raise RefusedError(
+            f"resize {vm.name}: the fleet file knows no flavor {action.flavor}",
+            cure=f"flavors: {', '.join(flavors) or 'none'}",
+        )
+    flavor = flavors.get(action.flavor)
+    vcpus = action.vcpus or (flavor.vcpus if flavor else None)
+    memory = action.memory or (flavor.memory if flavor else None)
+    problems = []
+    if memory is not None and memory < _LEAST_MEMORY:
+        problems.append(f"{memory} bytes of memory are too few")
+    if (
+        memory is not None
+        and host.stats is not None
+        and (total := host.stats.memory_total)
+        and memory > total
+    ):
+        problems.append(f"{host.name} has {_size(total)} of memory in all, {_size(memory)} are wanted")
+    if not vm.info.persistent:
+        problems.append(f"{vm.name} is transient")
+    refuse(problems, f"resize {vm.name}")
+    info = vm.info
+    wants_vcpus = vcpus if vcpus is not None and vcpus != info.vcpus_max else None
+    wants_memory = memory if memory is not None and memory // 1024 != info.memory_max // 1024 else None
+    renamed = bool(action.flavor) and action.flavor != info.flavor
+    effects, reasons = _effects(host, vm, wants_vcpus, wants_memory)
+    steps: list[Step] = []
+    if wants_vcpus or wants_memory:
+        sizes = {"vcpus": wants_vcpus, "memory": wants_memory}
+        before = {
+            "vcpus": info.vcpus_max if wants_vcpus else None,
+            "memory": info.memory_max if wants_memory else None,
+        }
+        words = ", ".join(_words(wants_vcpus, wants_memory))
+        steps.append(
+            Step(
+                id="resize",
+                op="vm.resize",
+                host=host.name,
+                title=f"set {words}",
+                args={"uuid": vm.uuid, **sizes},
+                timeout=40.0,
+                undo=Undo(op="vm.resize", args={"uuid": vm.uuid, **before}, title="set them back"),
+            )
+        )
+    if renamed:
+        steps.append(
+            Step(
+                id="flavor",
+                op="vm.metadata",
+                host=host.name,
+                title=f"note its flavor, {action.flavor}",
+                args={"uuid": vm.uuid, "change": {"set": {"flavor": action.flavor}}},
+                timeout=40.0,
+                undo=Undo(
+                    op="vm.metadata", args={"uuid": vm.uuid, "change": {"set": {"flavor": info.flavor}}}
+                ),
+            )
+        )
+    if not steps:
+        reasons = [Reason(text="it has that size already")]
+    return Plan(
+        action=action,
+        title=f"resize {vm.name} on {host.name}" + (f" to {action.flavor}" if action.flavor else ""),
+        verb="vm.resize",
+        host=host.name,
+        uuid=vm.uuid,
+        name=vm.name,
+        steps=framed(host.name, vm.uuid, "vm.resize", world.who, steps) if steps else (),
+        conditions=(answers(host), is_there(host, vm), is_in_state(host, vm)) if steps else (),
+        effects=tuple(effects),
+        reasons=tuple(reasons),
+        danger=Danger.CONFIRM if steps and vm.state.active else Danger.NONE,
+        made=world.now,
+    )
+
+
+def _words(vcpus: int | None, memory: int | None) -> list[str]:
+    found = []
+    if vcpus:
+        found.append(f"{vcpus} vCPU")
+    if memory:
+        found.append(f"{_size(memory)} of memory")
+    return found
+
+
+def _effects(
+    host: HostView, vm: Vm, vcpus: int | None, memory: int | None
+) -> tuple[list[Effect], list[Reason]]:
+    effects: list[Effect] = []
+    reasons: list[Reason] = []
+    info, on = vm.info, vm.state.active
+    if vcpus:
+        effects.append(Effect(what="vCPUs", unit="vcpus", before=info.vcpus_max, after=vcpus))
+        if on:
+            live = vcpus <= info.vcpus_max
+            reasons.append(
+                Reason(text="fewer vCPUs now, where its guest lets go of them, else at the next boot")
+                if live
+                else Reason(text=f"more than {info.vcpus_max} vCPUs only at the next boot")
+            )
+        if host.facts is not None and host.facts.cpus and vcpus > host.facts.cpus:
+            reasons.append(warning(f"more vCPUs than {host.name} has CPUs ({host.facts.cpus})"))
+    if memory:
+        effects.append(Effect(what="memory", unit="bytes", before=info.memory_max, after=memory))
+        if on:
+            reasons.append(
+                Reason(text="less memory now, by its balloon; the limit at the next boot")
+                if memory <= info.memory_max
+                else Reason(text=f"more than {_size(info.memory_max)} of memory only at the next boot")
+            )
+        promised = sum(each.info.memory_max for each in host.vms)
+        effects.append(
+            Effect(
+                what=f"memory promised on {host.name}",
+                unit="bytes",
+                before=promised,
+                after=promised - info.memory_max + memory,
+                limit=host.stats.memory_total if host.stats is not None else None,
+            )
+        )
+    return effects, reasons
+
+
+def _size(count: int) -> str:
+    return format_value(count, Unit.BYTES)

@@ -1,0 +1,274 @@
+"""The serial console of a guest, as a Unix socket of this worker.
+
+Each console has a libvirt connection of its own, so that no lane waits for a
+guest. What the guest writes comes as events in libvirt's thread and crosses to
+the loop; what is typed goes through the connection's own thread. Opening,
+ending and asking why are calls with deadlines, as on any lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from virtfleet.errors import NotFoundError, RefusedError, VirtfleetError
+from virtfleet.hypervisor.acts.domains import lookup, name_of, state_of
+from virtfleet.hypervisor.bridge import Bridge
+from virtfleet.hypervisor.call import Call, Operation
+from virtfleet.hypervisor.faults import translate
+from virtfleet.hypervisor.gate import Gate
+from virtfleet.hypervisor.lanes import Lane
+from virtfleet.hypervisor.states import vm_reason
+from virtfleet.model import VmState
+
+_COME_WITHIN = 30.0
+"""Seconds in which whoever asked for a console must connect to it."""
+_TYPE_WITHIN = 10.0
+_AGAIN = 0.05
+"""Seconds until a line that takes nothing now is tried again."""
+_LOOK_WITHIN = 3.0
+_SETTLE = 1.0
+"""Seconds by which a VM's end may be known later than that of its console."""
+_CHUNK = 1 << 16
+_REMEMBERED = 100
+
+_AGAIN_LATER = -2
+"""libvirt's result of `recv` and `send` on a stream that does not block."""
+
+_STOPPED = {
+    "shutdown": "was shut down",
+    "destroyed": "was powered off",
+    "crashed": "crashed",
+    "migrated": "moved to another host",
+    "saved": "was saved to disk",
+    "from-snapshot": "was reverted to a snapshot",
+}
+
+_open: dict[int, Console] = {}
+_reasons: dict[int, str] = {}
+"""Why a console ended, of the latest ones."""
+
+
+class Console:
+    """One opened console, from the call that opens it until its reason is known."""
+
+    def __init__(self, call: Call, number: int) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._lane_name = f"console{number}"
+        self._reach = call.reach
+        self._gate = Gate()
+        self._stream: libvirt.virStream | None = None
+        self._one_connection = self._reach.one_connection
+        if self._one_connection:
+            self._lane = call.lanes.long
+        else:
+            opener, door = self._reach.opener(self._lane_name, self._gate)
+            self._lane = Lane(self._lane_name, opener, door=door, on_stuck=lambda: None)
+        self.number = number
+        self.uuid = str(call.args["uuid"])
+        self.device = str(call.args.get("device") or "")
+        self.name = ""
+        path = Path(call.settings.runtime_dir) / f"tty{number}.sock"
+        self.bridge = Bridge(str(path), self._send, self._gate.hold)
+
+    async def open(self, force: bool) -> None:
+        """RefusedError: it is in use, or the VM is off; NotFoundError; UnsupportedError."""
+        try:
+            await self._lane.call(lambda conn: self._begin(conn, force), self._call.deadline)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def live(self) -> None:
+        """Carries until it is over."""
+        try:
+            reason = await self.bridge.run(_COME_WITHIN)
+            _reasons[self.number] = await self._explained(reason)
+        finally:
+            await self._close()
+
+    # ---- in the lane's thread
+
+    def _begin(self, conn: libvirt.virConnect, force: bool) -> None:
+        domain = lookup(conn, self.uuid)
+        self.name = name_of(domain)
+        if not domain.isActive():
+            raise RefusedError(f"{self.name} is off: nobody is at its console", cure="start it")
+        stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
+        flags = libvirt.VIR_DOMAIN_CONSOLE_FORCE if force else 0
+        try:
+            domain.openConsole(self.device or None, stream, flags)
+        except libvirt.libvirtError as error:
+            raise self._why_not(error) from error
+        self._stream = stream
+        events = (
+            libvirt.VIR_STREAM_EVENT_READABLE
+            | libvirt.VIR_STREAM_EVENT_HANGUP
+            | libvirt.VIR_STREAM_EVENT_ERROR
+        )
+        stream.eventAddCallback(events, self._happened, None)
+        with contextlib.suppress(libvirt.libvirtError):  # a driver without a connection has none to lose
+            conn.registerCloseCallback(self._cut_off, None)
+            self._lane.before_drop(lambda: _unregister(conn))
+
+    def _why_not(self, error: libvirt.libvirtError) -> VirtfleetError:
+        said = str(error.get_error_message() or "").lower()
+        if "console session" in said:
+            return in_use(self.name)
+        if "character device" in said or "console device" in said or "cannot find" in said:
+            what = f"no console {self.device}" if self.device else "no console"
+            return NotFoundError(f"{self.name} has {what}", cure="add a serial port to its definition")
+        return translate(error)
+
+    # ---- in libvirt's thread
+
+    def _happened(self, stream: libvirt.virStream, events: int, _: object) -> None:
+        try:
+            data = stream.recv(_CHUNK) if events & libvirt.VIR_STREAM_EVENT_READABLE else b""
+        except libvirt.libvirtError:
+            data = b""
+        if data == _AGAIN_LATER:
+            return
+        if data:
+            self._tell(self.bridge.arrived, data)
+            return
+        with contextlib.suppress(libvirt.libvirtError):
+            stream.eventRemoveCallback()  # or it would be called again and again
+        self._tell(self.bridge.end, "")
+
+    def _cut_off(self, *_: object) -> None:
+        self._tell(self.bridge.end, "the connection to the host was lost")
+
+    def _tell(self, what: Any, word: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(what, word)
+
+    # ---- in the loop
+
+    async def _send(self, data: bytes) -> None:
+        left = data
+        while left and not self.bridge.ended:
+            piece = left
+            sent = await self._lane.call(lambda conn: self._write(piece), _TYPE_WITHIN)
+            if sent == _AGAIN_LATER:
+                await asyncio.sleep(_AGAIN)
+            else:
+                left = left[sent:]
+
+    def _write(self, data: bytes) -> int:
+        return _AGAIN_LATER if self._stream is None else int(self._stream.send(data))
+
+    async def _explained(self, reason: str) -> str:
+        """The reason in words; where the console just ended, what has become of the VM."""
+        if reason:
+            return reason
+        until = self._loop.time() + _SETTLE
+        try:
+            while True:
+                found = await self._lane.call(self._look, _LOOK_WITHIN)
+                if found or self._loop.time() > until:
+                    break
+                await asyncio.sleep(_AGAIN)
+        except NotFoundError:
+            return f"{self.name} is no longer on this host"
+        except VirtfleetError as error:
+            return error.message
+        return found or "somebody else took the console, or the guest closed it"
+
+    def _look(self, conn: libvirt.virConnect) -> str:
+        """Why the VM does not run; empty: it does."""
+        domain = lookup(conn, self.uuid)
+        state, number = state_of(domain), domain.state()[1]
+        if state.active:
+            return ""
+        if state is VmState.CRASHED:
+            return f"{self.name} crashed"
+        return f"{self.name} {_STOPPED.get(vm_reason(state, number), 'is off')}"
+
+    async def _close(self) -> None:
+        _open.pop(self.number, None)
+        for old in list(_reasons)[:-_REMEMBERED]:
+            del _reasons[old]
+        self.bridge.close()
+        self._gate.hold(False)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(VirtfleetError):
+                await self._lane.call(lambda conn: _abort(stream), _LOOK_WITHIN)
+        if not self._one_connection:
+            await self._lane.close()
+            self._reach.forget(self._lane_name)
+
+
+def in_use(name: str) -> RefusedError:
+    return RefusedError(f"the console of {name} is in use", cure="--force takes it over")
+
+
+def _abort(stream: libvirt.virStream) -> None:
+    with contextlib.suppress(libvirt.libvirtError):
+        stream.eventRemoveCallback()
+    with contextlib.suppress(libvirt.libvirtError):
+        stream.abort()
+
+
+def _unregister(conn: libvirt.virConnect) -> None:
+    with contextlib.suppress(libvirt.libvirtError):
+        conn.unregisterCloseCallback()
+
+
+async def _open_console(call: Call) -> dict[str, Any]:
+    """{uuid, device?, force?} → {id, path, name}: a socket for one client within half a minute.
+
+    RefusedError: in use and not `force`, or the VM is off.
+    """
+    force = bool(call.args.get("force"))
+    console = Console(call, _free_number())
+    _open[console.number] = console
+    for other in list(_open.values()):
+        if other is console or (other.uuid, other.device) != (console.uuid, console.device):
+            continue
+        # libvirt itself sees to it for QEMU; a container's console would give each a part of the bytes.
+        if not force:
+            await console._close()
+            raise in_use(other.name)
+        other.bridge.end("somebody else took the console")
+    await console.open(force)
+    task = asyncio.ensure_future(console.live())
+    _living.add(task)
+    task.add_done_callback(_living.discard)
+    return {"id": console.number, "path": console.bridge.path, "name": console.name}
+
+
+_living: set[asyncio.Task[None]] = set()
+"""The loop itself does not keep what runs in it."""
+
+
+def _free_number() -> int:
+    """One that no open console has, nor one that anybody may still ask about."""
+    return max([0, *_open, *_reasons]) + 1
+
+
+async def _status(call: Call) -> dict[str, Any]:
+    """{id} → {open, reason, lost}: whether a console still is, else why it ended; bytes that nobody read in time.
+
+    An id that is not known was one of another worker, which has ended.
+    """
+    number = int(call.args["id"])
+    console = _open.get(number)
+    if console is not None and (not console.bridge.ended or number not in _reasons):
+        for _ in range(int((_SETTLE + _LOOK_WITHIN) / _AGAIN)):
+            if not console.bridge.ended or number in _reasons:
+                break
+            await asyncio.sleep(_AGAIN)
+    if console is not None and not console.bridge.ended:
+        return {"open": True, "reason": "", "lost": console.bridge.lost}
+    return {"open": False, "reason": _reasons.get(number, "the connection to the host was lost"), "lost": 0}
+
+
+ACTS: Mapping[str, Operation] = {"console.open": _open_console, "console.status": _status}

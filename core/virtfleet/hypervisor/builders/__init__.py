@@ -1,0 +1,1 @@
+"""libvirt's XML for what is to be made, from our values and what the host says that it can."""
