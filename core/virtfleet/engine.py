@@ -16,7 +16,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -223,8 +223,8 @@ class Engine:
 
     # ---- changing something
 
-    async def plan(self, action: Action) -> Plan:
-        """What doing `action` would mean; changes nothing.
+    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan:
+        """What doing `action` would mean; changes nothing. `beside`: what shall be done at the same time.
 
         Raises NotFoundError, and RefusedError with all reasons why it can't be done.
         """
@@ -233,7 +233,7 @@ class Engine:
         from virtfleet.actions import planner
         from virtfleet.actions.prepare import world_for
 
-        return planner.plan(action, await world_for(action, self, stale_ok=self.stale_ok))
+        return planner.plan(action, await world_for(action, self, beside, stale_ok=self.stale_ok))
 
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
         """Begins to carry out a plan, as a job. `detached`: leaves it to another process.

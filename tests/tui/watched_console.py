@@ -1,4 +1,4 @@
-"""A console in a terminal that tells about itself: `watched_console.py STATUS [FLEET]`; the demo without FLEET.
+"""A console in a terminal that tells about itself: `watched_console.py STATUS [FLEET]`; else the demo.
 
 The same steps as `virtfleet` itself. On SIGUSR1 it appends a line of JSON to
 the file STATUS: in which states the hosts are and were, and how old their

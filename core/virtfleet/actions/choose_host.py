@@ -36,7 +36,7 @@ def choose_host(action: CreateVm, world: World, memory: int) -> Choice:
         if reason:
             why_not.append(f"{host.name}: {reason}")
         else:
-            fits.append((free_memory(host), host))
+            fits.append((free_memory(host) - world.promised.get(host.name, 0), host))
     if not fits:
         raise RefusedError(
             f"create {action.name}: no host fits: {'; '.join(why_not) or 'the fleet is empty'}"
@@ -74,7 +74,7 @@ def _unfit(action: CreateVm, world: World, host: HostView, memory: int) -> str:
     if not action.root and kind == "LXC":
         return "runs containers alone"
     reserved = world.settings.hosts[host.name].reserved.memory if host.name in world.settings.hosts else 0
-    if (free := free_memory(host) - reserved) < memory:
+    if (free := free_memory(host) - reserved - world.promised.get(host.name, 0)) < memory:
         return f"{format_value(max(0, free), Unit.BYTES)} of memory free"
     for name in action.networks:
         if not name.startswith("bridge:") and not any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from virtfleet.actions.world import World
@@ -10,6 +11,7 @@ from virtfleet.config.settings import FleetSettings
 from virtfleet.jobs.who import whoami
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.action import Action, CreateVm
+from virtfleet.model.plan import Plan
 
 
 class Fleet(Protocol):
@@ -21,7 +23,7 @@ class Fleet(Protocol):
     def settings(self) -> FleetSettings: ...
 
 
-async def world_for(action: Action, fleet: Fleet, *, stale_ok: bool) -> World:
+async def world_for(action: Action, fleet: Fleet, beside: Sequence[Plan], *, stale_ok: bool) -> World:
     """The world as it is now. RefusedError: an image or a file of the action can't be used."""
     images = {}
     if isinstance(action, CreateVm):
@@ -36,4 +38,15 @@ async def world_for(action: Action, fleet: Fleet, *, stale_ok: bool) -> World:
         who=whoami(),
         stale_ok=stale_ok,
         images=images,
+        promised=_promised(beside),
     )
+
+
+def _promised(plans: Iterable[Plan]) -> dict[str, int]:
+    """Bytes of memory that these plans will take, by host: they see the same snapshot and not each other."""
+    found: dict[str, int] = {}
+    for plan in plans:
+        if isinstance(plan.action, CreateVm) and plan.effects:
+            memory = plan.effects[0]
+            found[plan.host] = found.get(plan.host, 0) + memory.after - memory.before
+    return found

@@ -38,5 +38,7 @@ class World:
     """The operator said: also on a host whose data is old."""
     images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """By what the action calls them."""
+    promised: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of memory on each host that plans made just before this one will take."""
     new_uuid: Callable[[], str] = new_uuid
     new_mac: Callable[[], str] = new_mac

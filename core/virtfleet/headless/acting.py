@@ -110,7 +110,7 @@ async def carry_out(
     plans: list[Plan] = []
     for action in actions:
         try:
-            plans.append(await engine.plan(action))
+            plans.append(await engine.plan(action, beside=plans))
         except VirtfleetError as error:
             outcome.errors.append(error)
     return await carry_out_plans(engine, plans, options, outcome, origin)

@@ -199,7 +199,8 @@ async def _carry_out(engine: Engine, tasks: Sequence[Task], options: Options, pa
     waiting = {task.id for task in tasks}
     for task in tasks:
         try:
-            task.plan = await engine.plan(task.make())
+            beside = [each.plan for each in tasks if each.plan is not None]
+            task.plan = await engine.plan(task.make(), beside=beside)
         except VirtfleetError as error:
             if not waiting.intersection(task.needs):
                 task.failed = True
