@@ -6,16 +6,24 @@ real `FleetSnapshot` values, when the test says so and not before.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from virtfleet.actions import planner
+from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import HostError, UnreachableError
+from virtfleet.jobs.book import JobBook
 from virtfleet.model import (
     Delta,
     Event,
@@ -38,6 +46,9 @@ from virtfleet.model import (
     VmStats,
     Volume,
 )
+from virtfleet.model.action import Action
+from virtfleet.model.job import Job
+from virtfleet.model.plan import Plan
 
 GIB = 1 << 30
 ALL_GROUPS = frozenset({"state", "facts", "stats", "vms", "pools", "volumes", "networks"})
@@ -258,6 +269,30 @@ class FeederPrompts:
             callback()
 
 
+class FeederRunner:
+    """Runs the operations of jobs by writing them down; `hold` makes them wait."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str, dict[str, Any]]] = []
+        self.hold: asyncio.Event | None = None
+
+    async def run(
+        self,
+        host: str,
+        op: str,
+        args: dict[str, Any],
+        timeout: float,
+        on_progress: Callable[[int, int, str], None],
+    ) -> Any:
+        if self.hold is not None and op != "vm.xml":
+            await self.hold.wait()
+        self.done.append((host, op, args))
+        return "<domain/>" if op == "vm.xml" else {}
+
+    async def answers(self, host: str, within: float) -> bool:
+        return True
+
+
 class Feeder:
     """The console's whole world, as the test says it is."""
 
@@ -272,14 +307,33 @@ class Feeder:
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.answer: str | HostError = "<domain type='kvm'>\n  <name>vm-00001</name>\n</domain>"
         self.started = self.stopped = 0
+        self.runner = FeederRunner()
+        self._jobs: JobBook | None = None
         self._deltas: list[Callable[[Delta], None]] = []
         self._events: list[Callable[[Event], None]] = []
+
+    @property
+    def jobs(self) -> JobBook:
+        if self._jobs is None:
+            folder = tempfile.mkdtemp(prefix="virtfleet-feeder-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            self._jobs = JobBook(Path(folder), self.runner)
+        return self._jobs
+
+    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan:
+        world = World(self.snapshot, self.settings, time.monotonic(), time.time(), "me@here", stale_ok=True)
+        return planner.plan(action, world)
+
+    async def apply(self, plan: Plan, *, origin: str = "", batch: str = "") -> Job:
+        return await self.jobs.submit(plan, origin=origin, batch=batch)
 
     async def start(self) -> None:
         self.started += 1
 
     async def stop(self) -> None:
         self.stopped += 1
+        if self._jobs is not None:
+            await self._jobs.close()
 
     def subscribe(self, callback: Callable[[Delta], None]) -> Callable[[], None]:
         self._deltas.append(callback)

@@ -13,8 +13,10 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from virtfleet.config import folders
+from virtfleet.errors import VirtfleetError
+from virtfleet.model.job import JobState
 from virtfleet_tui import state
-from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged
+from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged, JobChanged
 from virtfleet_tui.console import Console, History, Place
 from virtfleet_tui.dialogs.ask import Answer, AskDialog
 from virtfleet_tui.palette import ConsoleCommands
@@ -22,6 +24,7 @@ from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
+from virtfleet_tui.screens.jobs import JobsScreen
 from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.screens.overview import Overview
 from virtfleet_tui.screens.xml import XmlScreen
@@ -84,6 +87,8 @@ class VirtfleetApp(App[None]):
         self._bridge.open()
         await self._engine.start()
         self._ask_next()
+        if not self.console_.read_only:
+            self.run_worker(self._read_jobs(), exit_on_error=False)
 
     async def on_unmount(self) -> None:
         self._bridge.close()
@@ -124,6 +129,33 @@ class VirtfleetApp(App[None]):
                     front = False
         finally:
             self._bridge.handled()
+
+    def on_job_changed(self, message: JobChanged) -> None:
+        job = message.job
+        front = self.screen
+        for screen in self.screen_stack:
+            if isinstance(screen, JobsScreen) and screen.is_mounted:
+                screen.show_job(job)
+        if not isinstance(front, FleetScreen) or job.origin.partition(",")[0] != "console":
+            return
+        if job.state is JobState.DONE:
+            front.say(f"done: {job.title}", "good")
+        elif not job.state.active and job.state is not JobState.INTERRUPTED:
+            front.say(f"{job.state.value}: {job.title}: {job.error}", "bad")
+
+    async def _read_jobs(self) -> None:
+        """What was done before, and what a crash left behind: read when the first screen is there."""
+        jobs = self._engine.jobs
+        try:
+            await jobs.open()
+        except VirtfleetError as error:
+            if isinstance(self.screen, FleetScreen):
+                self.screen.say(f"jobs: {error.message}", "bad")
+            return
+        left = [job for job in jobs.jobs if job.state.resumable]
+        if left and isinstance(self.screen, FleetScreen):
+            some = "a job was" if len(left) == 1 else f"{len(left)} jobs were"
+            self.screen.say(f"{some} interrupted: 8 shows what can be resumed or rolled back", "warning")
 
     def on_prompts_changed(self) -> None:
         self._ask_next()
@@ -203,6 +235,8 @@ class VirtfleetApp(App[None]):
                 return EventsScreen(self.console_, place)
             case "alerts":
                 return AlertsScreen(self.console_, place)
+            case "jobs":
+                return JobsScreen(self.console_, place)
             case _:
                 return OneList(self.console_, place)
 

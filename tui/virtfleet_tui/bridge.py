@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +29,9 @@ from virtfleet_tui.hands import Hands
 
 if TYPE_CHECKING:
     from virtfleet.config.settings import FleetSettings
+    from virtfleet.model.action import Action
+    from virtfleet.model.job import Job
+    from virtfleet.model.plan import Plan
 
 PACE = 0.1
 """Seconds between two rounds of messages to the screen, at least."""
@@ -71,6 +74,22 @@ class Prompts(Protocol):
     def answer(self, prompt_id: int, text: str | None) -> bool: ...
 
 
+class Jobs(Protocol):
+    """What is being changed: jobs/book.py."""
+
+    @property
+    def jobs(self) -> tuple[Job, ...]: ...
+    @property
+    def active(self) -> tuple[Job, ...]: ...
+
+    def subscribe(self, callback: Callable[[Job], None]) -> Callable[[], None]: ...
+    async def open(self) -> None: ...
+    def cancel(self, number: str) -> None: ...
+    async def resume(self, number: str) -> Job: ...
+    async def roll_back(self, number: str) -> Job: ...
+    async def log(self, number: str) -> tuple[Any, ...]: ...
+
+
 class Fleet(Protocol):
     """The part of `virtfleet.engine.Engine` that the console uses."""
 
@@ -96,6 +115,10 @@ class Fleet(Protocol):
         self, host: str, op: str, args: dict[str, Any] | None = None, timeout: float = 5.0
     ) -> Any: ...
     def reconnect(self, host: str) -> None: ...
+    @property
+    def jobs(self) -> Jobs: ...
+    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan: ...
+    async def apply(self, plan: Plan, *, origin: str = "", batch: str = "") -> Job: ...
 
 
 _BUSY = 0.15
@@ -157,6 +180,19 @@ class PromptsChanged(Message):
         return isinstance(message, PromptsChanged)
 
 
+class JobChanged(Message):
+    """A job is now so."""
+
+    bubble = False
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, JobChanged) and message.job.id == self.job.id
+
+
 class Bridge:
     """Subscribes to `fleet` and posts to `target` until it is closed.
 
@@ -187,6 +223,7 @@ class Bridge:
             self._fleet.subscribe(self._on_delta),
             self._fleet.subscribe_events(self._on_event),
             self._fleet.subscribe_prompts(self._on_prompts),
+            self._fleet.jobs.subscribe(self._on_job),
         ]
 
     def close(self) -> None:
@@ -212,6 +249,9 @@ class Bridge:
 
     def _on_prompts(self) -> None:
         self._target.post_message(PromptsChanged())
+
+    def _on_job(self, job: Job) -> None:
+        self._target.post_message(JobChanged(job))
 
     @property
     def is_idle(self) -> bool:

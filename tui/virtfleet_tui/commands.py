@@ -30,7 +30,7 @@ def _view(name: str, *aliases: str) -> Verb:
     return Verb(name, aliases, "[FILTER]", f"All {title}, or those that match", name)
 
 
-VIEWS = ("overview", "hosts", "vms", "pools", "volumes", "networks", "events", "alerts")
+VIEWS = ("overview", "hosts", "vms", "pools", "volumes", "networks", "events", "alerts", "jobs")
 
 VERBS: tuple[Verb, ...] = (
     Verb("overview", ("home",), "", "Hosts, VMs and pools on one screen"),
@@ -41,6 +41,15 @@ VERBS: tuple[Verb, ...] = (
     _view("networks", "network", "net"),
     Verb("events", ("event", "log"), "[FILTER]", "What happened in the fleet", "events"),
     Verb("alerts", ("alert", "troubles"), "[FILTER]", "What is wrong now, and what to try", "alerts"),
+    _view("jobs", "job", "tasks"),
+    Verb(
+        "do",
+        ("vm-do",),
+        "VERB",
+        "Do this to the selected or marked VMs: start, shutdown, resize ...",
+        "verbs",
+    ),
+    Verb("create", ("new",), "", "Create VMs"),
     Verb("sort", (), "FIELD", "Sort this list; -FIELD for the largest first", "fields"),
     Verb("columns", ("cols",), "[FIELD...]", "Show these columns, or choose them in a dialog", "fields"),
     Verb("filter", (), "[FILTER]", "Narrow this list; without a filter: show all", "filter"),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
+from virtfleet.actions.verbs import VERBS
+
 ANYWHERE = "anywhere"
 GRID = "grid"
 """Where a list of objects has the focus."""
@@ -21,11 +23,17 @@ TEXT = "text"
 """Where XML or other long text is read."""
 OBJECT = "object"
 """Where an object is selected or open."""
+VM = "vm"
+"""Where VMs are selected, marked or open: what changes them."""
+JOB = "job"
+"""Where jobs are listed."""
 
 TITLES = {
     OVERVIEW: "Panels",
     GRID: "Lists",
     OBJECT: "The selected object",
+    VM: "The selected or marked VMs",
+    JOB: "The selected job",
     DETAIL: "Object page",
     TEXT: "XML",
     ANYWHERE: "Everywhere",
@@ -113,6 +121,19 @@ KEYS: tuple[Key, ...] = (
     Key("y", "xml", "XML", "Show its XML as the host has it", OBJECT, foot=60),
     Key("e", "events", "its events", "What happened to it", OBJECT, foot=80),
     Key("R", "reconnect", "reconnect", "Connect its host anew, also one that was refused", OBJECT, foot=65),
+    # ---- what changes VMs
+    Key("x", "verbs", "actions", "All that can be done to the selected or marked VMs", VM, foot=25),
+    *(
+        Key(verb.key, f"verb('{verb.name}')", verb.title.lower(), verb.doc, VM, foot=verb.foot)
+        for verb in VERBS
+        if verb.key
+    ),
+    Key("ctrl+n", "create", "new VM", "Create VMs: a form, with the plan beside it", GRID),
+    # ---- jobs
+    Key("K", "cancel_job", "cancel", "Stop it; what it did is taken back", JOB, foot=20),
+    Key("U", "resume_job", "resume", "Go on with an interrupted or broken job", JOB, foot=21),
+    Key("B", "roll_back_job", "roll back", "Take back what an interrupted or broken job did", JOB, foot=22),
+    Key("L", "job_log", "log", "What it did, step by step", JOB, foot=23),
     # ---- overview
     Key("tab", "next_panel", "next panel", "Go to the next panel", OVERVIEW, foot=35),
     Key("shift+tab", "previous_panel", "previous panel", "Go to the panel before", OVERVIEW),
@@ -139,6 +160,7 @@ KEYS: tuple[Key, ...] = (
     Key("4", "view('volumes')", "volumes", "Volumes", ANYWHERE),
     Key("5", "view('networks')", "networks", "Networks", ANYWHERE),
     Key("6", "view('events')", "events", "What happened in the fleet", ANYWHERE),
+    Key("8", "view('jobs')", "jobs", "What is being changed, and what was", ANYWHERE),
     Key("7", "view('alerts')", "alerts", "What is wrong now, and what to try", ANYWHERE),
     Key("q", "leave", "leave", "Back, and from the overview out of the console", ANYWHERE),
     Key("ctrl+z", "app.suspend_process", "suspend", "Back to the shell for a while; fg returns", ANYWHERE),

@@ -1,4 +1,4 @@
-"""The list of jobs: running with progress, interrupted ones that wait for a word, recent ones with their end."""
+"""The list of jobs: running with progress, interrupted ones that wait for a word, recent ones."""
 
 from __future__ import annotations
 

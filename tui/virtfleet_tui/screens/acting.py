@@ -10,40 +10,56 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from textual.screen import Screen
 from textual.worker import WorkerCancelled
 
-from virtfleet.actions.verbs import VERBS, Verb
+from virtfleet.actions.verbs import BY_NAME, VERBS, Verb
 from virtfleet.errors import QueryError, VirtfleetError
 from virtfleet.model.action import Action
 from virtfleet.model.plan import Danger, Plan
 from virtfleet.query.rows import VmRow
-from virtfleet_tui.console import Console
+from virtfleet_tui.commands import Command
 from virtfleet_tui.dialogs.choose import ChooseDialog
+from virtfleet_tui.dialogs.create import CreateDialog
 from virtfleet_tui.dialogs.form import FormDialog, Values
 from virtfleet_tui.dialogs.plan import PlanDialog
+from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.verb_forms import FORMS, Form, Known
 
-BY_NAME = {verb.name: verb for verb in VERBS}
 
-
-class ActingScreen(Screen[None]):
+class ActingScreen(FleetScreen):
     """A view whose rows can be acted on. Subclasses say which they are."""
-
-    console: Console
 
     def acting_on(self) -> Sequence[VmRow]:
         """The VMs that a verb is about: the marked ones, else the selected one."""
         return ()
 
-    def say(self, text: str, meaning: str = "") -> None:
-        raise NotImplementedError
-
     # ---- what can be done
 
-    def can_act(self, name: str) -> bool:
+    def offers(self, verb: str) -> bool:
         """Whether a verb makes sense for one of them at least; else its key says why not."""
-        return not self.console.read_only and bool(self.acting_on())
+        return not self.why_not(BY_NAME[verb])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "verb":
+            return bool(self.acting_on())
+        if action == "verbs":
+            return bool(self.acting_on()) and not self.console.read_only
+        if action == "create":
+            return not self.console.read_only
+        return super().check_action(action, parameters)
+
+    def words(self) -> dict[str, Any]:
+        return super().words() | {"verbs": lambda: list(BY_NAME)}
+
+    def carry_out(self, command: Command) -> None:
+        if command.verb == "do":
+            if command.argument not in BY_NAME:
+                raise QueryError(f"no verb {command.argument!r}", column=3)
+            self.call_later(self.action_verb, command.argument)
+        elif command.verb == "create":
+            self.call_later(self.action_create)
+        else:
+            super().carry_out(command)
 
     def why_not(self, verb: Verb) -> str:
         """Why a verb applies to none of them; empty: it does."""
@@ -92,11 +108,17 @@ class ActingScreen(Screen[None]):
 
         self.app.push_screen(ChooseDialog(f"What to do with {whom}", [each[1:] for each in options]), chosen)
 
-    def carry_out_verb(self, name: str) -> None:
-        """From the `:` line. QueryError: there is no such verb."""
-        if name not in BY_NAME:
-            raise QueryError(f"no verb {name!r}", column=0)
-        self.action_verb(name)
+    def action_create(self) -> None:
+        """The form for new VMs."""
+        if self.console.read_only:
+            self.say("the console is read-only", "warning")
+            return
+
+        def filled(actions: list[tuple[str, Action]] | None) -> None:
+            if actions:
+                self.plan_and_do(actions)
+
+        self.app.push_screen(CreateDialog(self.console.fleet), filled)
 
     # ---- form, plan, job
 
@@ -139,7 +161,7 @@ class ActingScreen(Screen[None]):
         refused: list[tuple[str, str]] = []
         for name, action in named:
             try:
-                plans.append(await fleet.plan(action))
+                plans.append(await fleet.plan(action, beside=plans))
             except VirtfleetError as error:
                 refused.append((name, _reason(error)))
         todo = [plan for plan in plans if plan.steps]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual import events, on
@@ -15,6 +15,7 @@ from textual.widget import Widget
 
 from virtfleet.errors import QueryError
 from virtfleet.model import FleetSnapshot
+from virtfleet.model.job import Job
 from virtfleet.query.health import Totals, totals
 from virtfleet_tui import commands
 from virtfleet_tui.bridge import Changes
@@ -30,6 +31,14 @@ _STATUS_EVERY = 1.0
 _COUNT_SHARE = 100.0
 """Counting takes at most one part of so many of the time."""
 _MESSAGE_FOR = 6.0
+
+
+def job_words(jobs: Sequence[Job]) -> str:
+    """How many jobs run here, and how far they are together: `2 ▸ 41 %`."""
+    if not jobs:
+        return ""
+    share = sum(job.progress.fraction for job in jobs) / len(jobs)
+    return f"{len(jobs)} ▸ {100 * share:.0f} %"
 
 
 class FleetScreen(Screen[None]):
@@ -136,6 +145,7 @@ class FleetScreen(Screen[None]):
                 vms=(found.vms_running, found.vms_total),
                 alerts=found.alerts,
                 alerts_bad=found.alerts_bad,
+                jobs=job_words(fleet.jobs.active),
                 cost=math.nan if (calls := fleet.calls_per_s) is None else calls / hosts,
                 badges=tuple(badges),
             )
@@ -159,10 +169,17 @@ class FleetScreen(Screen[None]):
         """The keys that do something here and now."""
         found: list[Key] = []
         for key in keys_for(self.contexts):
-            name = key.action.partition("(")[0]
-            if self.check_action(name, ()) is not False:
+            name, _, argument = key.action.partition("(")
+            if name == "verb":
+                if self.offers(argument.strip("')")):
+                    found.append(key)
+            elif self.check_action(name, ()) is not False:
                 found.append(key)
         return found
+
+    def offers(self, verb: str) -> bool:
+        """Whether a verb makes sense for what is selected."""
+        return False
 
     def show_keys(self) -> None:
         self.query_one(KeyBar).show(footer(self.active_keys()))

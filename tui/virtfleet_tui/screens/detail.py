@@ -15,7 +15,7 @@ from virtfleet.model import FleetSnapshot
 from virtfleet.query.rows import PoolRow, Row, VolumeRow
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Place, Subject
-from virtfleet_tui.keys import ANYWHERE, DETAIL, GRID, OBJECT, bindings
+from virtfleet_tui.keys import ANYWHERE, DETAIL, GRID, OBJECT, VM, bindings
 from virtfleet_tui.panels.events import SubjectEvents
 from virtfleet_tui.panels.facts import facts_of
 from virtfleet_tui.panels.facts_view import FactsView, TroubleView
@@ -36,7 +36,7 @@ def _is_in(identity: str, row: VolumeRow) -> bool:
 
 
 class Detail(ListScreen):
-    contexts: ClassVar[tuple[str, ...]] = (DETAIL, GRID, OBJECT, ANYWHERE)
+    contexts: ClassVar[tuple[str, ...]] = (DETAIL, GRID, OBJECT, VM, ANYWHERE)
     BINDINGS: ClassVar[list[BindingType]] = bindings(DETAIL)
 
     def __init__(self, console: Console, place: Place) -> None:

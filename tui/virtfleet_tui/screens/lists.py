@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from textual import on
@@ -11,22 +11,24 @@ from textual.widget import Widget
 
 from virtfleet.errors import QueryError
 from virtfleet.model import FleetSnapshot
+from virtfleet.query.rows import VmRow
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.commands import Command
 from virtfleet_tui.console import Place, Subject
 from virtfleet_tui.dialogs.choose import ChooseDialog
 from virtfleet_tui.dialogs.columns import Columns, ColumnsDialog
-from virtfleet_tui.keys import ANYWHERE, GRID, OBJECT, bindings
+from virtfleet_tui.keys import ANYWHERE, GRID, OBJECT, VM, bindings
 from virtfleet_tui.panels.happened import ALERTS, EVENTS
+from virtfleet_tui.panels.jobs import JOBS
 from virtfleet_tui.panels.list_panel import ListPanel
-from virtfleet_tui.panels.nouns import BY_VIEW
-from virtfleet_tui.screens.base import FleetScreen
+from virtfleet_tui.panels.nouns import BY_VIEW, find
+from virtfleet_tui.screens.acting import ActingScreen
 from virtfleet_tui.widgets.grid import Grid
 
 
-class ListScreen(FleetScreen):
-    contexts: ClassVar[tuple[str, ...]] = (GRID, OBJECT, ANYWHERE)
-    BINDINGS: ClassVar[list[BindingType]] = bindings(GRID, OBJECT)
+class ListScreen(ActingScreen):
+    contexts: ClassVar[tuple[str, ...]] = (GRID, OBJECT, VM, ANYWHERE)
+    BINDINGS: ClassVar[list[BindingType]] = bindings(GRID, OBJECT, VM)
 
     @property
     def panel(self) -> ListPanel | None:
@@ -37,6 +39,18 @@ class ListScreen(FleetScreen):
     def subject(self) -> Subject | None:
         panel = self.panel
         return panel.subject if panel is not None else super().subject
+
+    def acting_on(self) -> Sequence[VmRow]:
+        panel = self.panel
+        if panel is not None and panel.noun.kind == "vm":
+            return panel.grid.targets()
+        subject = self.subject
+        row = (
+            find(self.console.fleet.snapshot, subject)
+            if subject is not None and subject.kind == "vm"
+            else None
+        )
+        return [row] if isinstance(row, VmRow) else []
 
     def home_focus(self) -> None:
         if self.panel is not None:
@@ -49,7 +63,7 @@ class ListScreen(FleetScreen):
             "fields": lambda: [*fields, *(f"-{name}" for name in fields)],
             "filter": lambda: [field.name for field in panel.noun.noun.fields] if panel is not None else [],
         }
-        for view, noun in {**BY_VIEW, EVENTS.view: EVENTS, ALERTS.view: ALERTS}.items():
+        for view, noun in {**BY_VIEW, EVENTS.view: EVENTS, ALERTS.view: ALERTS, JOBS.view: JOBS}.items():
             found[view] = lambda noun=noun: [field.name for field in noun.noun.fields]
         return found
 

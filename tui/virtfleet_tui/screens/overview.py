@@ -19,7 +19,7 @@ from virtfleet.model import FleetSnapshot
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.commands import Command
 from virtfleet_tui.console import Console, Place
-from virtfleet_tui.keys import ANYWHERE, GRID, OBJECT, OVERVIEW, bindings
+from virtfleet_tui.keys import ANYWHERE, GRID, OBJECT, OVERVIEW, VM, bindings
 from virtfleet_tui.panels.hint import Hint, hint_for
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import BY_VIEW
@@ -33,7 +33,7 @@ _LEAVE_WITHIN = 3.0
 
 
 class Overview(ListScreen):
-    contexts: ClassVar[tuple[str, ...]] = (OVERVIEW, GRID, OBJECT, ANYWHERE)
+    contexts: ClassVar[tuple[str, ...]] = (OVERVIEW, GRID, OBJECT, VM, ANYWHERE)
     BINDINGS: ClassVar[list[BindingType]] = bindings(OVERVIEW)
 
     def __init__(self, console: Console) -> None:

@@ -1,0 +1,218 @@
+"""The form for new VMs, with the plan beside it: each change of the form plans anew, and nothing is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.suggester import SuggestFromList
+from textual.timer import Timer
+from textual.widgets import Button, Checkbox, Input, Static
+
+from virtfleet.actions.create import expand
+from virtfleet.config.settings import FleetSettings
+from virtfleet.errors import VirtfleetError
+from virtfleet.headless.vm_create import file_ref, public_keys
+from virtfleet.model import FleetSnapshot
+from virtfleet.model.action import Action, CreateVm, Seed
+from virtfleet.model.plan import Plan
+from virtfleet.query import plans
+from virtfleet.query.units import parse_size
+from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.styles.themes import say
+
+_PLAN_AFTER = 0.3
+_MOST = 100
+_MEANING = {"step": "", "reason": "muted", "warning": "warning", "effect": "muted"}
+_LINES = (
+    ("name", "Name", "web-01, or web-%02d for several"),
+    ("count", "How many", "1"),
+    ("image", "Image", "of the fleet file, a file, a URL, or POOL/VOLUME"),
+    ("iso", "or installer", "ISO: a file, a URL, or POOL/VOLUME"),
+    ("flavor", "Flavor", "of the fleet file, or the figures below"),
+    ("vcpus", "vCPUs", "1"),
+    ("memory", "Memory", "1GiB"),
+    ("disk", "Disk", "the image's own size"),
+    ("host", "Host", "the one with most free memory"),
+    ("pool", "Pool", "the one with most room"),
+    ("network", "Network", "default; bridge:NAME; several with spaces"),
+    ("ssh_key", "SSH key", "file of a public key, for cloud-init"),
+    ("user_data", "User data", "file for cloud-init"),
+    ("tags", "Tags", "with spaces between"),
+    ("project", "Project", ""),
+)
+
+
+class Fleet(Protocol):
+    @property
+    def snapshot(self) -> FleetSnapshot: ...
+    @property
+    def settings(self) -> FleetSettings: ...
+    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan: ...
+
+
+class CreateDialog(Dialog[list[tuple[str, Action]]]):
+    """Answers with the actions, one for each VM, by their names."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__()
+        self._fleet = fleet
+        self._later: Timer | None = None
+        self._turn = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog create") as box:
+            box.border_title = say("New VMs")
+            box.border_subtitle = say(
+                "tab goes on, esc leaves; nothing is done before you have seen the plan"
+            )
+            with Horizontal(id="create-body"):
+                with VerticalScroll(id="create-form", can_focus=False):
+                    for name, title, doc in _LINES:
+                        with Horizontal(classes="form-line"):
+                            yield Static(say(title), markup=False, classes="form-title")
+                            choices = self._choices(name)
+                            yield Input(
+                                placeholder=doc,
+                                id=f"create-{name}",
+                                compact=True,
+                                suggester=SuggestFromList(choices, case_sensitive=False) if choices else None,
+                            )
+                    with Horizontal(classes="form-line"):
+                        yield Static(say("Start"), markup=False, classes="form-title")
+                        yield Checkbox(say("start it"), value=True, id="create-start", compact=True)
+                with VerticalScroll(id="create-plan", can_focus=False):
+                    yield Static(
+                        say(("The plan stands here as soon as there is a name.", "muted")),
+                        markup=False,
+                        id="create-text",
+                    )
+            with Horizontal(classes="buttons"):
+                yield Button("Create", id="create-do", compact=True, disabled=True)
+                yield Button("Leave it", id="create-leave", compact=True)
+
+    def on_mount(self) -> None:
+        for title in self.query(".form-title"):
+            title.styles.width = 14
+        self.query_one("#create-name", Input).focus()
+
+    def _choices(self, name: str) -> list[str]:
+        settings, hosts = self._fleet.settings, self._fleet.snapshot.hosts.values()
+        found: dict[str, list[str]] = {
+            "image": list(settings.images),
+            "flavor": list(settings.flavors),
+            "project": list(settings.projects),
+            "host": [host.name for host in hosts],
+            "pool": sorted({pool.name for host in hosts for pool in host.pools}),
+            "network": sorted({network.name for host in hosts for network in host.networks}),
+        }
+        return found.get(name, [])
+
+    def _value(self, name: str) -> str:
+        return self.query_one(f"#create-{name}", Input).value.strip()
+
+    def _values(self) -> dict[str, str]:
+        found = {name: self._value(name) for name, _, _ in _LINES}
+        return found | {"start": "yes" if self.query_one("#create-start", Checkbox).value else ""}
+
+    @staticmethod
+    def _actions(values: dict[str, str]) -> list[CreateVm]:
+        """What the form says. ValueError, VirtfleetError: it makes no sense. Reads the files it names."""
+        value = values.__getitem__
+        given: dict[str, Any] = {
+            "vcpus": int(value("vcpus")) if value("vcpus") else None,
+            "memory": parse_size(value("memory")) if value("memory") else None,
+            "disk": parse_size(value("disk")) if value("disk") else None,
+        }
+        count = int(value("count") or 1)
+        if not 1 <= count <= _MOST:
+            raise ValueError(f"how many: 1 to {_MOST}")
+        if not value("image") and not value("iso"):
+            raise ValueError("an image, or an installer")
+        seed = None
+        if value("ssh_key") or value("user_data"):
+            seed = Seed(
+                ssh_keys=tuple(public_keys(value("ssh_key"))) if value("ssh_key") else (),
+                user_data=file_ref(value("user_data") or None),
+            )
+        action = CreateVm(
+            name=value("name"),
+            image=value("image"),
+            iso=value("iso"),
+            flavor=value("flavor"),
+            host=value("host"),
+            pool=value("pool"),
+            networks=tuple(value("network").split()),
+            tags=tuple(value("tags").replace(",", " ").split()),
+            project=value("project"),
+            seed=seed,
+            start=bool(value("start")),
+            **given,
+        )
+        return expand(action, count)
+
+    @on(Input.Changed)
+    @on(Checkbox.Changed)
+    def _changed(self) -> None:
+        self._turn += 1
+        self.query_one("#create-do", Button).disabled = True
+        if self._later is not None:
+            self._later.stop()
+        self._later = self.set_timer(_PLAN_AFTER, self._plan_soon)
+
+    def _plan_soon(self) -> None:
+        self._later = None
+        if self._value("name"):
+            self.run_worker(self._plan(self._turn), exclusive=True, exit_on_error=False)
+
+    async def _plan(self, turn: int) -> None:
+        try:
+            actions = await asyncio.to_thread(self._actions, self._values())
+            made: list[Plan] = []
+            for action in actions:
+                made.append(await self._fleet.plan(action, beside=made))
+        except VirtfleetError as error:
+            cure = f"\n\n{error.cure}" if error.cure else ""
+            self._show(turn, say((error.message, "warning"), (cure, "muted")), ready=False)
+        except (ValueError, OSError) as error:
+            self._show(turn, say((str(error), "warning")), ready=False)
+        else:
+            self._show(turn, _content(made), ready=True)
+
+    def _show(self, turn: int, content: Content, *, ready: bool) -> None:
+        if turn == self._turn:
+            self.query_one("#create-text", Static).update(content)
+            self.query_one("#create-do", Button).disabled = not ready
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        self.focus_next()
+
+    @on(Button.Pressed, "#create-do")
+    def _do(self) -> None:
+        try:
+            found = self._actions(self._values())
+        except (VirtfleetError, ValueError, OSError):
+            return
+        self.dismiss([(action.name, action) for action in found])
+
+    @on(Button.Pressed, "#create-leave")
+    def _leave(self) -> None:
+        self.dismiss(None)
+
+
+def _content(made: Sequence[Plan]) -> Content:
+    lines: list[Content] = []
+    for plan in made:
+        lines.append(say((f"{plans.sign(plan)} {plan.title}", "bold")))
+        if plan is made[0]:
+            lines += [
+                say((f"{line.mark:>3}  ", "muted"), (line.text, _MEANING[line.kind]))
+                for line in plans.lines(plan)
+            ]
+    return Content("\n").join(lines)
