@@ -10,12 +10,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from textual.app import SuspendNotSupported
 from textual.worker import WorkerCancelled
 
 from virtfleet.actions.verbs import BY_NAME, VERBS, Verb
 from virtfleet.errors import QueryError, VirtfleetError
-from virtfleet.model.action import Action
+from virtfleet.headless.editing import edit
+from virtfleet.model.action import Action, DeleteSnapshot, EditVm, RevertSnapshot
 from virtfleet.model.plan import Danger, Plan
+from virtfleet.query.display import format_value
+from virtfleet.query.field import Unit
 from virtfleet.query.rows import VmRow
 from virtfleet_tui.commands import Command
 from virtfleet_tui.dialogs.choose import ChooseDialog
@@ -23,7 +27,7 @@ from virtfleet_tui.dialogs.create import CreateDialog
 from virtfleet_tui.dialogs.form import FormDialog, Values
 from virtfleet_tui.dialogs.plan import PlanDialog
 from virtfleet_tui.screens.base import FleetScreen
-from virtfleet_tui.verb_forms import FORMS, Form, Known
+from virtfleet_tui.verb_forms import FORMS, Form, Known, ref
 
 
 class ActingScreen(FleetScreen):
@@ -141,7 +145,60 @@ class ActingScreen(FleetScreen):
 
     def open_verb(self, verb: Verb, rows: list[VmRow]) -> None:
         """A verb with a view of its own."""
-        self.say(f"{verb.title} is not to be had here", "warning")
+        if len(rows) > 1:
+            self.say(f"{verb.title}: one VM at a time", "warning")
+        elif verb.name == "snapshots":
+            self.app.run_worker(self._snapshots(rows[0]), exit_on_error=False)
+        elif verb.name == "edit":
+            self.app.run_worker(self._edit(rows[0]), exit_on_error=False)
+        else:
+            self.say(f"`virtfleet vm {verb.name} {rows[0].vm.name}` on the command line", "warning")
+
+    async def _snapshots(self, row: VmRow) -> None:
+        """The tree of its snapshots; then what to do with the one that was chosen."""
+        try:
+            found = await self.console.fleet.request(row.host.name, "vm.snapshots", {"uuid": row.vm.uuid})
+        except VirtfleetError as error:
+            self.say(f"snapshots: {_reason(error)}", "bad")
+            return
+        if not found:
+            self.say(f"{row.vm.name} has no snapshots: n makes one")
+            return
+        options = [(each["name"], each["name"], line) for each, line in zip(*ordered(found), strict=True)]
+        name = await self.app.push_screen_wait(ChooseDialog(f"Snapshots of {row.vm.name}", options))
+        if name is None:
+            return
+        what = await self.app.push_screen_wait(
+            ChooseDialog(
+                f"{name} of {row.vm.name}",
+                [
+                    ("revert", "Revert", "back to it; what was since then is lost"),
+                    ("delete", "Delete", "forget it; the VM stays as it is"),
+                ],
+            )
+        )
+        if what == "revert":
+            self.plan_and_do([(row.vm.name, RevertSnapshot(vm=ref(row), snapshot=name))])
+        elif what == "delete":
+            self.plan_and_do([(row.vm.name, DeleteSnapshot(vm=ref(row), snapshot=name))])
+
+    async def _edit(self, row: VmRow) -> None:
+        """Its XML in the operator's editor, for which the console steps aside."""
+        try:
+            given = await self.console.fleet.request(row.host.name, "vm.edited", {"uuid": row.vm.uuid})
+            # The loop stands still as in ctrl-z: nobody is called hung for our own absence.
+            with self.app.suspend():
+                edited = edit(given["xml"], row.vm.name)
+        except VirtfleetError as error:
+            self.say(f"edit: {_reason(error)}", "bad")
+            return
+        except SuspendNotSupported:
+            self.say("edit: this terminal can't be given to an editor", "bad")
+            return
+        if edited.strip() == given["xml"].strip():
+            self.say("nothing was changed")
+            return
+        self.plan_and_do([(row.vm.name, EditVm(vm=ref(row), xml=edited, was=given["was"]))])
 
     def _known(self) -> Known:
         settings = self.console.fleet.settings
@@ -192,6 +249,19 @@ class ActingScreen(FleetScreen):
             self.say(f"{begun[0].title} …", "busy")
         elif begun:
             self.say(f"{len(begun)} jobs under way: :jobs shows them", "busy")
+
+
+def ordered(found: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Snapshots, oldest first, and a line on each."""
+    rows = sorted(found, key=lambda each: (each["created"] or 0, each["name"]))
+    lines = []
+    for each in rows:
+        created = format_value(each["created"], Unit.TIME) if each["created"] else ""
+        kind = "with memory" if each["memory"] else "disks"
+        after = f"after {each['parent']}" if each["parent"] else ""
+        words = ["← now" if each["current"] else "", created, each["state"], kind, after, each["description"]]
+        lines.append("  ".join(word for word in words if word))
+    return rows, lines
 
 
 def _reason(error: VirtfleetError) -> str:
