@@ -13,8 +13,9 @@ from unit.query_objects import NOW, large_fleet
 from virtfleet.query.clock import Clock
 from virtfleet.query.columns import sort_rows
 from virtfleet.query.filter import compile_filter
-from virtfleet.query.health import alerts, totals
+from virtfleet.query.health import alerts
 from virtfleet.query.nouns import NOUNS
+from virtfleet.query.tally import totals
 
 FILTERS = (
     "cpu>80",

@@ -26,12 +26,12 @@ from virtfleet.query.health import (
     network_fault,
     pool_fault,
     pool_look,
-    totals,
     vm_fault,
     vm_look,
 )
 from virtfleet.query.looks import Meaning
 from virtfleet.query.rows import PoolRow
+from virtfleet.query.tally import totals
 
 
 @pytest.mark.parametrize("state", [*HostState, *VmState, *PoolState, *Severity, "active"])

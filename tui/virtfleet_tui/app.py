@@ -29,6 +29,7 @@ from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.screens.overview import Overview
 from virtfleet_tui.screens.xml import XmlScreen
 from virtfleet_tui.styles.themes import DARK, THEMES, theme_named
+from virtfleet_tui.sweeper import Sweeper
 
 _KEEP_AFTER = 0.5
 _ASK_AGAIN = 0.3
@@ -85,6 +86,7 @@ class VirtfleetApp(App[None]):
     async def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._repaint, immediate=True)
         self._bridge.open()
+        self.set_interval(1.0, Sweeper(self.console_.hands).sweep)
         await self._engine.start()
         self._ask_next()
         if not self.console_.read_only:
@@ -119,6 +121,7 @@ class VirtfleetApp(App[None]):
 
     def on_fleet_changed(self, message: FleetChanged) -> None:
         try:
+            self.console_.tally.take(message.snapshot, message.changes.hosts)
             front = True
             for screen in reversed(self.screen_stack):
                 if isinstance(screen, FleetScreen) and screen.is_mounted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+from virtfleet.query.tally import Tally
 from virtfleet_tui.bridge import Fleet
 from virtfleet_tui.hands import Hands
 from virtfleet_tui.state import Taste
@@ -83,5 +84,7 @@ class Console:
     """Go back (-1) or forward (1) in the history."""
     keep: Callable[[], None]
     """The taste changed: write it to the state folder, soon."""
+    tally: Tally = field(default_factory=Tally)
+    """Totals of the fleet."""
     hands: Hands = field(default_factory=Hands)
     """Whether keys are being pressed: work that nobody waits for lets them pass."""

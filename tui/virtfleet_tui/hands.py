@@ -29,6 +29,11 @@ class Hands:
         """A key was pressed, or the mouse."""
         self._moved = self._clock()
 
+    @property
+    def quiet(self) -> float:
+        """Seconds since."""
+        return self._clock() - self._moved
+
     def wait(self, due: float) -> float:
         """Seconds for which work that was due at `due` (of the clock) should still wait; 0: none."""
         now = self._clock()

@@ -48,11 +48,10 @@ def run(arguments: list[str], *, zygote: Zygote | None = None) -> int:
 
 
 def rarely_collect() -> None:
-    """Spares the console full collections: what is imported stays, and thousands of short-lived strips of
-    text are no reason to look through everything."""
+    """What is imported stays and is looked at no more; for the rest see sweeper.py."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.disable()
 
 
 def end_with_the_terminal(fd: int = 0, every: float = 2.0) -> None:

@@ -156,6 +156,13 @@ def release(host: str, uuid: str) -> Step:
     )
 
 
+def remember(host: str, uuid: str) -> Step:
+    """Its definition goes into the journal, so that a later step can be undone, also one that nobody saw end."""
+    return Step(
+        id="remember", op="vm.remember", host=host, title="remember its definition", args={"uuid": uuid}
+    )
+
+
 def framed(host: str, uuid: str, verb: str, who: str, steps: Iterable[Step]) -> tuple[Step, ...]:
     """The steps between claim and release."""
     return (claim(host, uuid, verb, who), *steps, release(host, uuid))

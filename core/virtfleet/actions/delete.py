@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from virtfleet.actions.common import answers, claim, find_vm, is_in_state, is_there, refuse, warning
+from virtfleet.actions.common import answers, claim, find_vm, is_in_state, is_there, refuse, remember, warning
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk, Volume
 from virtfleet.model.action import DeleteVm
@@ -121,6 +121,8 @@ def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Vo
         )
     # What only the definition knows (NVRAM, snapshots, saved state) does not come back with it.
     final = bool(vm.info.snapshots or vm.info.managed_save or vm.info.firmware == "efi")
+    if not final:
+        steps.append(remember(host.name, vm.uuid))
     steps.append(
         Step(
             id="undefine",
@@ -132,7 +134,7 @@ def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Vo
             if final
             else Undo(
                 op="vm.define_again",
-                args={"uuid": vm.uuid, "xml": {"$from": "undefine", "key": "xml"}},
+                args={"uuid": vm.uuid, "xml": {"$from": "remember", "key": "xml"}},
                 title=f"define {vm.name} again",
             ),
             final=final,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from virtfleet.actions.common import answers, find_vm, framed, is_there, refuse
+from virtfleet.actions.common import answers, find_vm, framed, is_there, refuse, remember
 from virtfleet.actions.world import World
 from virtfleet.model.action import EditVm
 from virtfleet.model.plan import Danger, Effect, Plan, Reason, Step, Undo
@@ -27,7 +27,7 @@ def plan(action: EditVm, world: World) -> Plan:
         timeout=40.0,
         undo=Undo(
             op="vm.redefine",
-            args={"uuid": vm.uuid, "xml": {"$from": "redefine", "key": "before"}},
+            args={"uuid": vm.uuid, "xml": {"$from": "remember", "key": "xml"}},
             title="define it as it was",
         ),
     )
@@ -39,7 +39,7 @@ def plan(action: EditVm, world: World) -> Plan:
         host=host.name,
         uuid=vm.uuid,
         name=vm.name,
-        steps=framed(host.name, vm.uuid, "vm.edit", world.who, (step,)),
+        steps=framed(host.name, vm.uuid, "vm.edit", world.who, (remember(host.name, vm.uuid), step)),
         conditions=(answers(host), is_there(host, vm)),
         effects=(Effect(what="definition", before="as it is", after="as edited"),),
         reasons=reasons,

@@ -13,8 +13,8 @@ from virtfleet.headless.diagnostics import Exit
 from virtfleet.headless.listing import GROUPS, Listing, emit, style_of
 from virtfleet.headless.options import Options
 from virtfleet.query.clock import Clock
-from virtfleet.query.health import totals
 from virtfleet.query.nouns import Noun
+from virtfleet.query.tally import totals
 
 if TYPE_CHECKING:
     from virtfleet.engine import Engine

@@ -1,4 +1,4 @@
-"""What is wrong, said once: faults of each object, alerts of the fleet, totals of the status line.
+"""What is wrong, said once: faults of each object, alerts of the fleet.
 
 Pure functions of a snapshot. A fault is a property of one object; an alert
 also names the object, says since when if that is known, and knows the faults
@@ -42,7 +42,6 @@ __all__ = [
     "Fault",
     "Look",
     "Meaning",
-    "Totals",
     "alerts",
     "glyph",
     "host_fault",
@@ -50,7 +49,6 @@ __all__ = [
     "network_fault",
     "pool_fault",
     "pool_look",
-    "totals",
     "vm_fault",
     "vm_look",
 ]
@@ -82,23 +80,6 @@ class Alert(NamedTuple):
     """Unix time, where it is known."""
     key: Hashable
     """The row's key in its grid."""
-
-
-class Totals(NamedTuple):
-    """The figures of the status line."""
-
-    hosts_up: int
-    """Hosts that answer, slow ones included."""
-    hosts_total: int
-    """Without the disabled ones."""
-    hosts_stale: int
-    """Of `hosts_total`: those whose figures may no longer be true."""
-    vms_running: int
-    vms_total: int
-    alerts: int
-    alerts_bad: int
-    """Of `alerts`: those that are errors, not warnings."""
-    calls_per_s: float
 
 
 _HOST_TEXT = {
@@ -213,11 +194,13 @@ def _moved(here: tuple[HostView, Vm], there: tuple[HostView, Vm]) -> bool:
     return arrived and taken is not None and before is not None and before <= taken
 
 
-def _duplicates(snapshot: FleetSnapshot, uuids: set[str]) -> list[Alert]:
+def duplicates(snapshot: FleetSnapshot, uuids: set[str]) -> list[Alert]:
     """Alerts for those of `uuids` that run on several hosts.
 
     A VM that runs twice writes its disks twice. Hosts are sampled one after the other, so that a VM
     which just moved may be seen on both: then the younger sample with libvirt's word for it decides."""
+    if not uuids:
+        return []
     running: dict[str, list[tuple[HostView, Vm]]] = {}
     for host in snapshot.hosts.values():
         for vm in host.vms:
@@ -242,35 +225,38 @@ def _duplicates(snapshot: FleetSnapshot, uuids: set[str]) -> list[Alert]:
     return found
 
 
-def _vm_alerts(snapshot: FleetSnapshot) -> tuple[list[Alert], int, int]:
-    """Alerts of VMs; how many run on hosts that answer; how many there are. One walk over all VMs."""
+class VmsOfHost(NamedTuple):
+    alerts: tuple[Alert, ...]
+    active: tuple[str, ...]
+    """UUIDs of those that run there, as far as is known."""
+
+
+def vms_of(host: HostView) -> VmsOfHost:
+    """What the VMs of one host add to the alerts, and which of them run."""
     found: list[Alert] = []
-    uuids: list[str] = []
-    running = total = 0
-    for host in snapshot.hosts.values():
-        answers = host.state.answers
-        total += len(host.vms)
-        before = len(uuids)
-        for vm in host.vms:
-            stats = vm.stats
-            state = stats.state
-            if state is _RUNNING or state is _BLOCKED:
-                uuids.append(stats.uuid)
-                if not stats.monitor_stuck:
-                    continue
-            if answers and (fault := vm_fault(vm)):
-                key = (host.name, vm.uuid)
-                found.append(
-                    Alert(fault.severity, fault.kind, "vm", host.name, vm.name, fault.text, None, key)
-                )
-        if answers:
-            running += len(uuids) - before
-    if len(set(uuids)) != len(uuids):
-        found += _duplicates(snapshot, {uuid for uuid, count in Counter(uuids).items() if count > 1})
-    return found, running, total
+    active: list[str] = []
+    answers = host.state.answers
+    for vm in host.vms:
+        stats = vm.stats
+        state = stats.state
+        if state is _RUNNING or state is _BLOCKED:
+            active.append(stats.uuid)
+            if not stats.monitor_stuck:
+                continue
+        if answers and (fault := vm_fault(vm)):
+            key = (host.name, vm.uuid)
+            found.append(Alert(fault.severity, fault.kind, "vm", host.name, vm.name, fault.text, None, key))
+    return VmsOfHost(tuple(found), tuple(active))
 
 
-def _other_alerts(snapshot: FleetSnapshot, now: float) -> list[Alert]:
+def _vm_alerts(snapshot: FleetSnapshot) -> list[Alert]:
+    each = [vms_of(host) for host in snapshot.hosts.values()]
+    uuids = Counter(uuid for vms in each for uuid in vms.active)
+    found = [alert for vms in each for alert in vms.alerts]
+    return found + duplicates(snapshot, {uuid for uuid, count in uuids.items() if count > 1})
+
+
+def alerts_but_of_vms(snapshot: FleetSnapshot, now: float) -> list[Alert]:
     """Alerts of hosts, pools and networks."""
     found: list[Alert] = []
     for host in snapshot.hosts.values():
@@ -299,23 +285,6 @@ def _other_alerts(snapshot: FleetSnapshot, now: float) -> list[Alert]:
 
 def alerts(snapshot: FleetSnapshot, now: float) -> list[Alert]:
     """All that is wrong, errors first, then in the order of the fleet. `now` is CLOCK_MONOTONIC."""
-    found = _other_alerts(snapshot, now) + _vm_alerts(snapshot)[0]
+    found = alerts_but_of_vms(snapshot, now) + _vm_alerts(snapshot)
     found.sort(key=lambda alert: _RANK[alert.severity])
     return found
-
-
-def totals(snapshot: FleetSnapshot, now: float) -> Totals:
-    """`now` is CLOCK_MONOTONIC. A VM counts as running only where its host answers."""
-    of_vms, running, vms = _vm_alerts(snapshot)
-    found = _other_alerts(snapshot, now) + of_vms
-    up = total = stale = 0
-    calls = 0.0
-    for host in snapshot.hosts.values():
-        calls += host.calls_per_s or 0.0
-        if host.state is HostState.DISABLED:
-            continue
-        total += 1
-        up += host.state.answers
-        stale += host.is_stale(now)
-    bad = sum(alert.severity is Severity.ERROR for alert in found)
-    return Totals(up, total, stale, running, vms, len(found), bad, calls)

@@ -15,7 +15,7 @@ _SIGNS = {"vm.create": "+", "vm.clone": "+", "vm.delete": "−"}
 _UNITS = {"bytes": Unit.BYTES, "vcpus": Unit.COUNT, "count": Unit.COUNT, "percent": Unit.PERCENT}
 
 
-_FRAME = frozenset({"vm.claim", "vm.release"})
+_FRAME = frozenset({"vm.claim", "vm.release", "vm.remember"})
 """Steps that stand around every change and tell nobody anything."""
 
 

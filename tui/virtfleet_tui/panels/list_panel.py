@@ -78,6 +78,7 @@ class ListPanel(Frame):
         self._belongs: Callable[[Any], bool] | None = None
         self._rebuild: Timer | None = None
         self._pause = _REBUILD_EVERY
+        self._due = 0.0
         self.filter_text = ""
         self.filter_error: QueryError | None = None
         self._first_filter = filter_text
@@ -103,7 +104,8 @@ class ListPanel(Frame):
             self._reload()
         elif self.noun.of_host is None:
             if self._rebuild is None and changes.touched(*self.noun.groups, hosts=self.scope):
-                self._rebuild = self.set_timer(self._pause, self._reload)
+                self._due = time.monotonic() + self._pause
+                self._rebuild = self.set_timer(self._pause, self._reload_soon)
         else:
             self._feed(snapshot, changes, self.noun.of_host)
 
@@ -126,6 +128,13 @@ class ListPanel(Frame):
             self.grid.remove_rows(gone)
         if changed:
             self.grid.update_rows(changed)
+
+    def _reload_soon(self) -> None:
+        wait = self.console.hands.wait(self._due)
+        if wait:
+            self._rebuild = self.set_timer(wait, self._reload_soon)
+        else:
+            self._reload()
 
     def _reload(self) -> None:
         self._rebuild = None

@@ -75,8 +75,9 @@ class ActingScreen(FleetScreen):
         form = FORMS.get(verb.name)
         if form is not None and form.one and len(rows) > 1:
             return "one VM at a time"
-        reasons = [verb.applies(row) for row in rows]
-        return "" if not all(reasons) else reasons[0]
+        first = verb.applies(rows[0])
+        # Asked for with every key, also when thousands are marked: one to which it applies is enough.
+        return first if first and all(verb.applies(row) for row in rows) else ""
 
     def action_verb(self, name: str) -> None:
         """Begin a verb on what is marked or selected."""

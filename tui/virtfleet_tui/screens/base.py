@@ -16,7 +16,7 @@ from textual.widget import Widget
 from virtfleet.errors import QueryError
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.job import Job
-from virtfleet.query.health import Totals, totals
+from virtfleet.query.tally import Totals
 from virtfleet_tui import commands
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Place, Subject
@@ -152,10 +152,13 @@ class FleetScreen(Screen[None]):
         )
 
     def _count(self) -> Totals:
-        """The totals. Counting 10,000 VMs takes a while; the longer it takes, the rarer it is done."""
+        """The totals. Counting takes a while; the longer it takes, the rarer it is done, and never while keys
+        are pressed."""
         now = time.monotonic()
-        if self._totals is None or now >= self._count_again:
-            self._totals = totals(self.console.fleet.snapshot, now)
+        if self._totals is None or (
+            now >= self._count_again and not self.console.hands.wait(self._count_again)
+        ):
+            self._totals = self.console.tally.totals(self.console.fleet.snapshot, now)
             took = time.monotonic() - now
             self._count_again = now + max(_STATUS_EVERY * 0.9, took * _COUNT_SHARE)
         return self._totals

@@ -66,6 +66,8 @@ class GridModel(Generic[R]):
         self._values: dict[str, dict[Hashable, Any]] = {}
         """Values of the fields of `sort`; those that lack have not been asked for yet."""
         self._stale_order = False
+        self._marked: tuple[list[Hashable], set[Hashable], list[Hashable]] = ([], set(), [])
+        """Marked keys in order, and the order and the marks of which they were made."""
         self.sort = sort
 
     # -- what is shown and how ------------------------------------------------------------------------
@@ -161,7 +163,7 @@ class GridModel(Generic[R]):
         gone = {key for key in keys if self.rows.pop(key, None) is not None}
         if not gone:
             return False
-        self.marks -= gone
+        self.marks = self.marks - gone
         for values in self._values.values():
             for key in gone:
                 values.pop(key, None)
@@ -298,11 +300,16 @@ class GridModel(Generic[R]):
 
     def marked_rows(self) -> list[R]:
         """In the order shown, then those that the filter hides."""
-        shown = [key for key in self.order if key in self.marks]
-        hidden = self.marks.difference(shown)
-        if hidden:
-            shown += _sorted(list(hidden), {key: key for key in hidden}, reverse=False)
-        return [self.rows[key] for key in shown]
+        if not self.marks:  # asked for with every key
+            return []
+        order, marks, keys = self._marked
+        if order is not self.order or marks is not self.marks:
+            keys = [key for key in self.order if key in self.marks]
+            hidden = self.marks.difference(keys)
+            if hidden:
+                keys += _sorted(list(hidden), {key: key for key in hidden}, reverse=False)
+            self._marked = (self.order, self.marks, keys)
+        return [self.rows[key] for key in keys]
 
     def shown_rows(self) -> list[R]:
         return [self.rows[key] for key in self.order]

@@ -12,7 +12,7 @@ import msgspec
 from lxml import etree
 
 from virtfleet.errors import NotFoundError, RefusedError
-from virtfleet.hypervisor.acts.domains import lookup, name_of
+from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain
 from virtfleet.hypervisor.acts.seed import content
 from virtfleet.hypervisor.acts.volumes import path_of
 from virtfleet.hypervisor.builders.domain import domain_xml
@@ -176,6 +176,12 @@ def _told(domain: libvirt.virDomain) -> dict[str, Any]:
     return {"uuid": domain.UUIDString(), "xml": clean_lines(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))}
 
 
+async def _remember(call: Call) -> dict[str, Any]:
+    """{xml} of the definition, for the undo of a later step: once that has acted nobody can ask any more."""
+    xml = await on_domain(call, lambda domain: domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return {"xml": clean_lines(xml)}
+
+
 async def _undefine(call: Call) -> dict[str, Any]:
     """Definition, saved state, snapshots' and checkpoints' metadata, NVRAM: {xml}. Gone already is well.
 
@@ -251,6 +257,7 @@ async def _define_again(call: Call) -> dict[str, Any]:
 ACTS: Mapping[str, Operation] = {
     "vm.define": _define,
     "vm.define_xml": _define_xml,
+    "vm.remember": _remember,
     "vm.undefine": _undefine,
     "vm.define_again": _define_again,
 }
