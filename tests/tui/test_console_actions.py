@@ -72,7 +72,7 @@ async def test_what_interrupts_a_guest_shows_its_plan_first(tmp_path: Path) -> N
         assert "what its guest has not written is lost" in hands.text
         assert shown.focused.id == "leave"
         await hands.press("enter")
-        assert feeder.jobs.jobs == ()
+        assert not feeder.jobs.jobs
         await hands.press("S")
         await dialog(hands, PlanDialog)
         await hands.press("tab", "enter")
@@ -88,7 +88,7 @@ async def test_escape_never_acts(tmp_path: Path) -> None:
             await hands.press(key)
             await hands.pilot.pause(0.1)
             await hands.press("escape", "escape")
-        assert feeder.jobs.jobs == ()
+        assert not feeder.jobs.jobs
         assert feeder.runner.done == []
 
 
@@ -101,7 +101,7 @@ async def test_a_verb_that_makes_no_sense_says_why(tmp_path: Path) -> None:
         await select(hands, "on-2")
         await hands.press("b")
         assert "on-2 is running" in hands.text
-        assert feeder.jobs.jobs == ()
+        assert not feeder.jobs.jobs
 
 
 async def test_marked_vms_are_planned_together_and_each_has_its_word(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ async def test_a_read_only_console_changes_nothing(tmp_path: Path, key: str) -> 
         await select(hands, "off-1")
         await hands.press(key)
         await hands.pilot.pause(0.1)
-        assert feeder.jobs.jobs == ()
+        assert not feeder.jobs.jobs
         assert not isinstance(hands.app.screen, PlanDialog | FormDialog | ChooseDialog)
 
 

@@ -223,7 +223,7 @@ async def test_help_tells_the_keys_of_here(tmp_path: Path) -> None:
 
 
 async def test_help_explains_the_signs_of_what_is_seen(tmp_path: Path) -> None:
-    async with console(small_fleet(), tmp_path, (120, 80)) as hands:
+    async with console(small_fleet(), tmp_path, (120, 120)) as hands:
         await hands.command("vms")
         await hands.press("?")
         assert "States of VMs" in hands.text

@@ -35,19 +35,19 @@ class Desk:
         return list(self.collected)
 
 
-def test_young_objects_every_second_older_ones_rarely() -> None:
+def test_young_objects_often_older_ones_rarely() -> None:
     desk = Desk()
     swept = desk.seconds(1200)
     assert swept.count(2) == 2
     assert 36 <= swept.count(1) <= 40
-    assert len(swept) == 1200
+    assert 540 <= swept.count(0) <= 600
 
 
 def test_keys_put_it_off_but_not_for_ever() -> None:
     desk = Desk()
     swept = desk.seconds(300, keys=True)
     assert swept.count(1) == 1
-    assert 28 <= swept.count(0) <= 30
+    assert 70 <= swept.count(0) <= 75
     assert 2 not in swept
 
 

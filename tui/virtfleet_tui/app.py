@@ -86,7 +86,7 @@ class VirtfleetApp(App[None]):
     async def on_mount(self) -> None:
         self.app_resume_signal.subscribe(self, self._repaint, immediate=True)
         self._bridge.open()
-        self.set_interval(1.0, Sweeper(self.console_.hands).sweep)
+        self.set_interval(0.25, Sweeper(self.console_.hands).sweep)
         await self._engine.start()
         self._ask_next()
         if not self.console_.read_only:

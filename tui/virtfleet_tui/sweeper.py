@@ -3,7 +3,7 @@
 Python collects when a number of objects was made, which is mostly while the
 screen changes, and at 10,000 VMs takes up to a tenth of a second. Where its
 own collections are switched off (launch.py), this makes up for them: young
-objects every second, which takes a few milliseconds, older ones when nobody
+objects every two seconds, which takes some milliseconds, older ones when nobody
 has touched a key for a while. Only objects that refer to each other in a
 circle wait for it; all others go at once.
 """
@@ -31,12 +31,12 @@ class _Round(NamedTuple):
 _ROUNDS = (
     _Round(2, every=600.0, quiet=15.0, latest=3600.0),
     _Round(1, every=30.0, quiet=3.0, latest=300.0),
-    _Round(0, every=1.0, quiet=0.3, latest=10.0),
+    _Round(0, every=2.0, quiet=0.1, latest=4.0),
 )
 
 
 class Sweeper:
-    """`sweep` is to be called about once a second."""
+    """`sweep` is to be called some times a second."""
 
     def __init__(
         self,

@@ -157,7 +157,7 @@ def release(host: str, uuid: str) -> Step:
 
 
 def remember(host: str, uuid: str) -> Step:
-    """Its definition goes into the journal, so that a later step can be undone, also one that nobody saw end."""
+    """Its definition goes into the journal: then a later step can be undone that nobody saw end."""
     return Step(
         id="remember", op="vm.remember", host=host, title="remember its definition", args={"uuid": uuid}
     )

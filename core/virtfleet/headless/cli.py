@@ -15,6 +15,7 @@ from virtfleet.headless import (
     job_commands,
     output,
     vm_create,
+    vm_reach,
     vm_shape,
     vm_verbs,
 )
@@ -67,7 +68,7 @@ def cli(ctx: click.Context) -> None:
             raise click.UsageError("a command is missing", ctx)
         example = f"virtfleet vm list {foreign[0]} ..."
         raise click.UsageError(
-            f"the console does not take {foreign[0]}; a command does: {example}, and the console has the key /"
+            f"the console does not take {foreign[0]}; a command does: {example}; the console has the key /"
             if foreign[0] == "--filter"
             else f"the console does not take {foreign[0]}; a command does: {example}",
             ctx,
@@ -127,7 +128,7 @@ def _noun(name: str, plural: str, what: str) -> Group:
 
 _host = _noun("host", "hosts", "Hypervisors.")
 _vm = _noun("vm", "VMs", "Virtual machines.")
-for _module in (vm_verbs, vm_shape, vm_create):
+for _module in (vm_verbs, vm_shape, vm_create, vm_reach):
     _module.register(_vm)
 _noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
 _noun("volume", "volumes", "Volumes of storage pools.")

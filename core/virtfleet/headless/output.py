@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 
@@ -83,9 +83,27 @@ class Screen:
             data(b"\x1b[?25h")
 
 
+_before_leaving: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def restoring(restore: Callable[[], None]) -> Iterator[None]:
+    """`restore` is called once at the end of this context, also where that is the end of the process."""
+    _before_leaving.append(restore)
+    try:
+        yield
+    finally:
+        if restore in _before_leaving:
+            _before_leaving.remove(restore)
+            restore()
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once with `code`: nothing of ours is left to tidy, and Python's own tidying of
     some hundred modules would cost a quick command more than its work."""
+    while _before_leaving:
+        with contextlib.suppress(Exception):
+            _before_leaving.pop()()
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -193,8 +193,11 @@ def mac(plan: HostPlan, slot: int, nat: bool) -> str:
 
 
 def nat_range(plan: HostPlan) -> str:
-    """The first two thirds of the addresses of a host's NAT network, a /20 in which `address` is. Networks of
-    that kind are mostly the same on all hosts; here each has its own, so that an address is that of one VM."""
+    """The first two thirds of the addresses of a host's NAT network, a /20 in which `address` is.
+
+    Networks of that kind are mostly the same on all hosts; here each has its own, so that an address is that
+    of one VM.
+    """
     return f"192.168.{(plan.number & 15) << 4}"
 
 

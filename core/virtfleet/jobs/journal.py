@@ -53,6 +53,8 @@ class Journal:
         self._password = password
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._engine: sa.Engine | None = None
+        self._quick: sa.Engine | None = None
+        """For words that may be lost with the power; the next one that may not takes them along."""
         self._closed = False
 
     def __repr__(self) -> str:
@@ -90,7 +92,12 @@ class Journal:
         await self._write(work)
 
     async def save(self, job: Job, records: Sequence[int] = (), note: str = "", time: float = 0.0) -> None:
-        """The job's state and these of its steps, and a line of its log, in one transaction."""
+        """The job's state and these of its steps, and a line of its log, in one transaction.
+
+        That a step is begun must reach the disk before it acts. That it is done need not: a step that is
+        begun and not known to be done is looked at before it is repeated.
+        """
+        begun = not records or any(job.records[n].state is StepState.BEGUN for n in records)
 
         def work(connection: sa.Connection) -> None:
             from virtfleet.jobs.schema import jobs, log, steps
@@ -108,7 +115,7 @@ class Journal:
             if note:
                 connection.execute(log.insert().values(job=job.id, time=time, text=note))
 
-        await self._write(work)
+        await self._write(work, quick=not begun)
 
     async def note(self, job: str, time: float, text: str) -> None:
         """A line of a job's log."""
@@ -278,19 +285,20 @@ class Journal:
         # Shielded: what has begun to be written is written, though nobody waits for it any more.
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
-    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        return await self._in_thread(lambda: self._transaction(work))
+    async def _write(self, work: Callable[[sa.Connection], T], *, quick: bool = False) -> T:
+        return await self._in_thread(lambda: self._transaction(work, quick=quick))
 
     async def _read(self, work: Callable[[sa.Connection], T]) -> T:
         return await self._in_thread(lambda: self._transaction(work))
 
-    def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
+    def _transaction(self, work: Callable[[sa.Connection], T], *, quick: bool = False) -> T:
         from sqlalchemy.exc import SQLAlchemyError
 
-        if self._engine is None:
+        engine = self._quick if quick else self._engine
+        if engine is None:
             raise InternalError("the journal is not open")
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 return work(connection)
         except SQLAlchemyError as error:
             raise InternalError(f"the journal can't be used: {_why(error)}") from None
@@ -301,7 +309,8 @@ class Journal:
         from virtfleet.jobs import schema
 
         try:
-            self._engine = self._make_engine()
+            self._engine = self._make_engine("FULL")
+            self._quick = self._make_engine("NORMAL") if isinstance(self._place, Path) else self._engine
             with self._engine.begin() as connection:
                 schema.create(connection)
         except SQLAlchemyError as error:
@@ -319,7 +328,7 @@ class Journal:
     def _shown(self) -> str:
         return str(self._place) if isinstance(self._place, Path) else str(self._place).split("@")[-1]
 
-    def _make_engine(self) -> sa.Engine:
+    def _make_engine(self, synchronous: str) -> sa.Engine:
         import sqlalchemy as sa
 
         if not isinstance(self._place, Path):
@@ -340,8 +349,7 @@ class Journal:
         def settings(raw: Any, _record: Any) -> None:
             raw.isolation_level = None  # transactions are begun by us, at once for writing
             raw.execute("PRAGMA journal_mode = WAL")
-            # What is about to be done must be known after a power cut, too: each commit reaches the disk.
-            raw.execute("PRAGMA synchronous = FULL")
+            raw.execute(f"PRAGMA synchronous = {synchronous}")
 
         def begin(connection: sa.Connection) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -351,9 +359,10 @@ class Journal:
         return made
 
     def _dispose(self) -> None:
-        if self._engine is not None:
-            with contextlib.suppress(Exception):
-                self._engine.dispose()
+        for engine in (self._engine, self._quick):
+            if engine is not None:
+                with contextlib.suppress(Exception):
+                    engine.dispose()
 
 
 def _why(error: Exception) -> str:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 
 from virtfleet.hypervisor.acts import (
     build,
+    console,
     containers,
     define,
     devices,
+    display,
     image,
     metadata,
     power,
@@ -37,6 +39,8 @@ _MODULES = (
     seed,
     ready,
     containers,
+    console,
+    display,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ import libvirt
 
 from virtfleet.errors import NotFoundError, RefusedError, VirtfleetError
 from virtfleet.hypervisor.acts.domains import lookup, name_of, state_of
-from virtfleet.hypervisor.bridge import Bridge
+from virtfleet.hypervisor.bridge import CLOSED, Bridge
 from virtfleet.hypervisor.call import Call, Operation
 from virtfleet.hypervisor.faults import translate
 from virtfleet.hypervisor.gate import Gate
@@ -37,6 +41,9 @@ _SETTLE = 1.0
 _CHUNK = 1 << 16
 _REMEMBERED = 100
 
+TAKEN = "somebody else took the console, or the guest closed it"
+LOST = "the connection to the host was lost"
+
 _AGAIN_LATER = -2
 """libvirt's result of `recv` and `send` on a stream that does not block."""
 
@@ -49,9 +56,22 @@ _STOPPED = {
     "from-snapshot": "was reverted to a snapshot",
 }
 
-_open: dict[int, Console] = {}
-_reasons: dict[int, str] = {}
-"""Why a console ended, of the latest ones."""
+_EVENTS = libvirt.VIR_STREAM_EVENT_READABLE | libvirt.VIR_STREAM_EVENT_HANGUP | libvirt.VIR_STREAM_EVENT_ERROR
+
+_consoles: dict[str, Console] = {}
+"""By id: those that are open, and the latest that ended, since somebody may ask why."""
+_numbers = itertools.count(1)
+_living: set[asyncio.Task[None]] = set()
+"""The loop itself does not keep what runs in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a console ended."""
+
+    reason: str
+    failed: bool
+    """Neither did the client leave nor the VM stop."""
 
 
 class Console:
@@ -70,7 +90,8 @@ class Console:
         else:
             opener, door = self._reach.opener(self._lane_name, self._gate)
             self._lane = Lane(self._lane_name, opener, door=door, on_stuck=lambda: None)
-        self.number = number
+        self.id = f"{os.getpid()}-{number}"
+        self.over: asyncio.Future[Ended] = self._loop.create_future()
         self.uuid = str(call.args["uuid"])
         self.device = str(call.args.get("device") or "")
         self.name = ""
@@ -82,16 +103,16 @@ class Console:
         try:
             await self._lane.call(lambda conn: self._begin(conn, force), self._call.deadline)
         except BaseException:
-            await self._close()
+            await self.close()
             raise
 
     async def live(self) -> None:
         """Carries until it is over."""
         try:
             reason = await self.bridge.run(_COME_WITHIN)
-            _reasons[self.number] = await self._explained(reason)
+            self.over.set_result(await self._explained(reason))
         finally:
-            await self._close()
+            await self.close()
 
     # ---- in the lane's thread
 
@@ -103,16 +124,11 @@ class Console:
         stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
         flags = libvirt.VIR_DOMAIN_CONSOLE_FORCE if force else 0
         try:
-            domain.openConsole(self.device or None, stream, flags)
+            domain.openConsole(self.device or None, stream, flags)  # type: ignore[arg-type] # None: the first
         except libvirt.libvirtError as error:
             raise self._why_not(error) from error
         self._stream = stream
-        events = (
-            libvirt.VIR_STREAM_EVENT_READABLE
-            | libvirt.VIR_STREAM_EVENT_HANGUP
-            | libvirt.VIR_STREAM_EVENT_ERROR
-        )
-        stream.eventAddCallback(events, self._happened, None)
+        stream.eventAddCallback(_EVENTS, self._happened, None)
         with contextlib.suppress(libvirt.libvirtError):  # a driver without a connection has none to lose
             conn.registerCloseCallback(self._cut_off, None)
             self._lane.before_drop(lambda: _unregister(conn))
@@ -130,7 +146,7 @@ class Console:
 
     def _happened(self, stream: libvirt.virStream, events: int, _: object) -> None:
         try:
-            data = stream.recv(_CHUNK) if events & libvirt.VIR_STREAM_EVENT_READABLE else b""
+            data: Any = stream.recv(_CHUNK) if events & libvirt.VIR_STREAM_EVENT_READABLE else b""
         except libvirt.libvirtError:
             data = b""
         if data == _AGAIN_LATER:
@@ -143,7 +159,7 @@ class Console:
         self._tell(self.bridge.end, "")
 
     def _cut_off(self, *_: object) -> None:
-        self._tell(self.bridge.end, "the connection to the host was lost")
+        self._tell(self.bridge.end, LOST)
 
     def _tell(self, what: Any, word: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -154,20 +170,19 @@ class Console:
     async def _send(self, data: bytes) -> None:
         left = data
         while left and not self.bridge.ended:
-            piece = left
-            sent = await self._lane.call(lambda conn: self._write(piece), _TYPE_WITHIN)
+            sent = await self._lane.call(partial(self._write, left), _TYPE_WITHIN)
             if sent == _AGAIN_LATER:
                 await asyncio.sleep(_AGAIN)
             else:
                 left = left[sent:]
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes, _: libvirt.virConnect) -> int:
         return _AGAIN_LATER if self._stream is None else int(self._stream.send(data))
 
-    async def _explained(self, reason: str) -> str:
+    async def _explained(self, reason: str) -> Ended:
         """The reason in words; where the console just ended, what has become of the VM."""
         if reason:
-            return reason
+            return Ended(reason, failed=reason != CLOSED)
         until = self._loop.time() + _SETTLE
         try:
             while True:
@@ -176,10 +191,10 @@ class Console:
                     break
                 await asyncio.sleep(_AGAIN)
         except NotFoundError:
-            return f"{self.name} is no longer on this host"
+            return Ended(f"{self.name} is no longer on this host", failed=False)
         except VirtfleetError as error:
-            return error.message
-        return found or "somebody else took the console, or the guest closed it"
+            return Ended(error.message, failed=True)
+        return Ended(found or TAKEN, failed=not found)
 
     def _look(self, conn: libvirt.virConnect) -> str:
         """Why the VM does not run; empty: it does."""
@@ -191,10 +206,7 @@ class Console:
             return f"{self.name} crashed"
         return f"{self.name} {_STOPPED.get(vm_reason(state, number), 'is off')}"
 
-    async def _close(self) -> None:
-        _open.pop(self.number, None)
-        for old in list(_reasons)[:-_REMEMBERED]:
-            del _reasons[old]
+    async def close(self) -> None:
         self.bridge.close()
         self._gate.hold(False)
         stream, self._stream = self._stream, None
@@ -222,53 +234,47 @@ def _unregister(conn: libvirt.virConnect) -> None:
         conn.unregisterCloseCallback()
 
 
-async def _open_console(call: Call) -> dict[str, Any]:
+async def _open(call: Call) -> dict[str, Any]:
     """{uuid, device?, force?} → {id, path, name}: a socket for one client within half a minute.
 
     RefusedError: in use and not `force`, or the VM is off.
     """
     force = bool(call.args.get("force"))
-    console = Console(call, _free_number())
-    _open[console.number] = console
-    for other in list(_open.values()):
-        if other is console or (other.uuid, other.device) != (console.uuid, console.device):
-            continue
-        # libvirt itself sees to it for QEMU; a container's console would give each a part of the bytes.
-        if not force:
-            await console._close()
-            raise in_use(other.name)
-        other.bridge.end("somebody else took the console")
+    console = Console(call, next(_numbers))
+    # libvirt itself sees to it for QEMU; a container's console would give each reader some of the bytes.
+    others = [
+        other
+        for other in _consoles.values()
+        if (other.uuid, other.device) == (console.uuid, console.device) and not other.bridge.ended
+    ]
+    if others and not force:
+        await console.close()
+        raise in_use(others[0].name)
+    for other in others:
+        other.bridge.end(TAKEN)
     await console.open(force)
+    for old in [each for each in _consoles.values() if each.over.done()][:-_REMEMBERED]:
+        del _consoles[old.id]
+    _consoles[console.id] = console
     task = asyncio.ensure_future(console.live())
     _living.add(task)
     task.add_done_callback(_living.discard)
-    return {"id": console.number, "path": console.bridge.path, "name": console.name}
-
-
-_living: set[asyncio.Task[None]] = set()
-"""The loop itself does not keep what runs in it."""
-
-
-def _free_number() -> int:
-    """One that no open console has, nor one that anybody may still ask about."""
-    return max([0, *_open, *_reasons]) + 1
+    return {"id": console.id, "path": console.bridge.path, "name": console.name}
 
 
 async def _status(call: Call) -> dict[str, Any]:
-    """{id} → {open, reason, lost}: whether a console still is, else why it ended; bytes that nobody read in time.
+    """{id} → {open, reason, failed, lost}: whether a console still is, else why it ended, and whether against
+    the will of whoever is at it and of the VM; bytes that were never read.
 
     An id that is not known was one of another worker, which has ended.
     """
-    number = int(call.args["id"])
-    console = _open.get(number)
-    if console is not None and (not console.bridge.ended or number not in _reasons):
-        for _ in range(int((_SETTLE + _LOOK_WITHIN) / _AGAIN)):
-            if not console.bridge.ended or number in _reasons:
-                break
-            await asyncio.sleep(_AGAIN)
-    if console is not None and not console.bridge.ended:
-        return {"open": True, "reason": "", "lost": console.bridge.lost}
-    return {"open": False, "reason": _reasons.get(number, "the connection to the host was lost"), "lost": 0}
+    console = _consoles.get(str(call.args["id"]))
+    if console is None:
+        return {"open": False, "reason": LOST, "failed": True, "lost": 0}
+    if not console.bridge.ended:
+        return {"open": True, "reason": "", "failed": False, "lost": console.bridge.lost}
+    ended = await asyncio.shield(console.over)
+    return {"open": False, "reason": ended.reason, "failed": ended.failed, "lost": console.bridge.lost}
 
 
-ACTS: Mapping[str, Operation] = {"console.open": _open_console, "console.status": _status}
+ACTS: Mapping[str, Operation] = {"console.open": _open, "console.status": _status}

@@ -11,7 +11,7 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from virtfleet.errors import RefusedError
+from virtfleet.errors import HostError, RefusedError
 from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain
 from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.acts.metadata import lock_name
@@ -143,7 +143,10 @@ async def _resize(call: Call) -> dict[str, Any]:
         return {"live": live, "next_boot": later if active else []}
 
     async with host_lock(call, lock_name(call.args["uuid"])):
-        return await on_domain(call, work)
+        try:
+            return await on_domain(call, work)
+        except RefusedError as error:  # the one size may be set, and the other refused
+            raise HostError(error.message, cure=error.cure) from None
 
 
 def _set_vcpus(domain: libvirt.virDomain, count: int) -> None:

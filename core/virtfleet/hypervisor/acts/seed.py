@@ -12,7 +12,7 @@ from typing import Any
 
 import libvirt
 
-from virtfleet.errors import RefusedError
+from virtfleet.errors import HostError, RefusedError
 from virtfleet.hypervisor.acts.transfer import upload
 from virtfleet.hypervisor.acts.volumes import (
     full,
@@ -71,7 +71,10 @@ async def _create(call: Call) -> dict[str, Any]:
 
         async with call.lanes.extra() as lane:
             await lane.call(make, call.deadline)
-            await upload(call, lane, found, fd, len(data), "writing the seed")
+            try:
+                await upload(call, lane, found, fd, len(data), "writing the seed")
+            except RefusedError as error:  # the volume is there by now
+                raise HostError(error.message, cure=error.cure) from None
             path = await lane.call(lambda conn: path_of(conn, args["pool"], args["name"]), call.deadline)
     finally:
         os.close(fd)

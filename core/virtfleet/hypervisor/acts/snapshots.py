@@ -90,7 +90,7 @@ async def _revert(call: Call) -> dict[str, Any]:
         snapshot = _named(domain, call.args["name"])
         if _described(snapshot, "")["kind"] == "external":
             raise UnsupportedError(
-                f"{call.args['name']} has its disks in files of their own: libvirt {_version(conn)} can't revert to it"
+                f"libvirt {_version(conn)} can't revert to {call.args['name']}: it is in files of its own"
             )
         try:
             domain.revertToSnapshot(snapshot, 0)
