@@ -17,7 +17,7 @@ HOST_KEYS = (
     "reserved, ssh, traits, uri, volumes_interval, zone"
 )
 SSH_KEYS = "agent, config, connect_timeout, identity, jump, known_hosts, port, user"
-TOP_KEYS = "defaults, flavors, hosts, images, name, projects, ui, volume_types"
+TOP_KEYS = "defaults, flavors, hosts, images, limits, name, projects, store, ui, volume_types"
 SECRETS = "env:NAME, file:PATH (mode 0600) or prompt"
 
 

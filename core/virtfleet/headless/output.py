@@ -30,6 +30,11 @@ def lines(content: Iterable[str]) -> None:
     data(text.encode(sys.stdout.encoding or "utf-8", "replace"))
 
 
+def encoding() -> str:
+    """What the terminal reads."""
+    return sys.stdout.encoding or "utf-8"
+
+
 def is_terminal() -> bool:
     try:
         return os.isatty(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import termios
 import time
 import tty
@@ -58,7 +57,7 @@ class RawTerminal:
         """What a guest wrote. Returns when the terminal has taken it. Raises output.Closed."""
         text = self._bells.pass_on(self._sieve.feed(data), time.monotonic())
         if text:
-            encoded = text.encode(sys.stdout.encoding or "utf-8", "replace")
+            encoded = text.encode(output.encoding(), "replace")
             await asyncio.to_thread(output.data, encoded)
 
     async def keys(self) -> AsyncIterator[bytes]:
