@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -178,6 +181,8 @@ async def perform(
             ids.append(job.id)
     if options.no_wait:
         outcome.jobs += [engine.jobs.get(number) for number in ids]
+        for number in ids:
+            hand_over(number, options)
         return
     watcher = Watcher(engine, ids)
     try:
@@ -189,6 +194,20 @@ async def perform(
     finally:
         watcher.close()
     outcome.jobs += [engine.jobs.get(number) for number in ids]
+
+
+def hand_over(number: str, options: Options) -> None:
+    """Leaves a job to a process of its own, which outlives this one and its terminal."""
+    words = ["--demo"] if options.demo else []
+    words += ["--connect", options.connect] if options.connect else []
+    words += ["--fleet", os.path.abspath(options.fleet)] if options.fleet else []
+    subprocess.Popen(
+        [sys.executable, "-m", "virtfleet_tui", *words, "--no-input", "job", "run", number],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 async def undo_all(engine: Engine, ids: Sequence[str]) -> None:
