@@ -22,6 +22,7 @@ from virtfleet_tui.dialogs.ask import Answer, AskDialog
 from virtfleet_tui.palette import ConsoleCommands
 from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.screens.base import FleetScreen
+from virtfleet_tui.screens.console import ConsoleScreen
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
 from virtfleet_tui.screens.jobs import JobsScreen
@@ -71,6 +72,7 @@ class VirtfleetApp(App[None]):
         super().__init__()
         self._engine = engine
         self._history = History(Place("overview"))
+        self.console_.consoles.ring = self.bell
         self._bridge = Bridge(engine, self, engine.settings.ui.refresh, self.console_.hands)
         self._keeping: Timer | None = None
         self._asking: AskDialog | None = None
@@ -97,12 +99,23 @@ class VirtfleetApp(App[None]):
         if self._keeping is not None:
             self._keeping.stop()
             await self._keep()
+        await self.console_.consoles.close_all()
         await self._engine.stop()
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent) and not isinstance(event, events.MouseMove):
             self.console_.hands.moved()
         await super().on_event(event)
+
+    @property
+    def _guest_has_keys(self) -> bool:
+        return bool(getattr(self.focused, "takes_all_keys", False))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of the console that come before all others are the guest's too, while it has the keys."""
+        if self._guest_has_keys and action in ("quit", "command_palette", "help_quit"):
+            return False
+        return super().check_action(action, parameters)
 
     def action_help_quit(self) -> None:
         """Ctrl-C, as Textual calls it: leaves, also from a dialog. Looking costs nothing to anybody."""
@@ -192,6 +205,8 @@ class VirtfleetApp(App[None]):
         front = self.screen
         if isinstance(front, AskDialog):  # answered, and about to go
             return False
+        if self._guest_has_keys:
+            return True
         return not isinstance(front, FleetScreen) or any(bar.is_open for bar in front.query(InputBar))
 
     def _answered(self, answer: Answer | None) -> None:
@@ -238,6 +253,8 @@ class VirtfleetApp(App[None]):
                 return EventsScreen(self.console_, place)
             case "alerts":
                 return AlertsScreen(self.console_, place)
+            case "console":
+                return ConsoleScreen(self.console_, place)
             case "jobs":
                 return JobsScreen(self.console_, place)
             case _:

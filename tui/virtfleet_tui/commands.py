@@ -62,6 +62,7 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb("zoom", (), "", "This panel alone on the screen, or all of them again"),
     Verb("xml", (), "", "XML of the selected object"),
+    Verb("console", ("tty",), "[VM]", "The serial console of a VM, or those that are open", "vm-names"),
     Verb("reconnect", (), "[HOST]", "Connect a host anew", "names"),
     Verb("theme", ("skin",), "NAME", "dark or light", "themes"),
     Verb("help", ("h", "?"), "", "The keys that apply here"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from virtfleet.query.tally import Tally
 from virtfleet_tui.bridge import Fleet
+from virtfleet_tui.guest_consoles import GuestConsoles
 from virtfleet_tui.hands import Hands
 from virtfleet_tui.state import Taste
 
@@ -86,5 +87,10 @@ class Console:
     """The taste changed: write it to the state folder, soon."""
     tally: Tally = field(default_factory=Tally)
     """Totals of the fleet."""
+    consoles: GuestConsoles = field(init=False)
+    """Of guests, those that are open."""
     hands: Hands = field(default_factory=Hands)
     """Whether keys are being pressed: work that nobody waits for lets them pass."""
+
+    def __post_init__(self) -> None:
+        self.consoles = GuestConsoles(self.fleet)

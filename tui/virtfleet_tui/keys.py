@@ -21,6 +21,10 @@ OVERVIEW = "overview"
 DETAIL = "detail"
 TEXT = "text"
 """Where XML or other long text is read."""
+GUEST = "guest"
+"""While a guest's console has the keys."""
+CONSOLE = "console"
+"""In the view of consoles, when it has not."""
 OBJECT = "object"
 """Where an object is selected or open."""
 VM = "vm"
@@ -36,6 +40,8 @@ TITLES = {
     JOB: "The selected job",
     DETAIL: "Object page",
     TEXT: "XML",
+    GUEST: "In a guest's console",
+    CONSOLE: "Consoles, after ctrl-]",
     ANYWHERE: "Everywhere",
 }
 """Headings of the help, in its order."""
@@ -141,6 +147,57 @@ KEYS: tuple[Key, ...] = (
     # ---- an object's page
     Key("tab", "app.focus_next", "next part", "Go to the next part of the page", DETAIL, foot=35),
     Key("shift+tab", "app.focus_previous", "previous part", "Go to the part before", DETAIL),
+    # ---- consoles of guests
+    Key(
+        "ctrl+right_square_bracket",
+        "release",
+        "keys back from the guest",
+        "Keys are the console's own again; all others go to the guest",
+        GUEST,
+        foot=10,
+        bound=False,
+        shown="ctrl-]",
+    ),
+    Key(
+        "shift+pageup",
+        "scroll_back",
+        "scroll back",
+        "What has scrolled away, and shift-pagedown forward",
+        GUEST,
+        foot=20,
+        bound=False,
+        shown="shift-pageup",
+    ),
+    Key("enter,i", "to_guest", "to the guest", "Keys go to the guest; connect again", CONSOLE, foot=10),
+    Key("tab", "next_console", "next", "The next console that is open", CONSOLE, foot=20),
+    Key("shift+tab", "previous_console", "previous", "The console before", CONSOLE),
+    Key("T", "take_over", "take over", "Take it from whoever has it open", CONSOLE, foot=12),
+    Key("x", "close_console", "close", "Close it, so that others can have it", CONSOLE, foot=25),
+    Key("w", "size_guest", "stty", "Type into its shell how large this screen is", CONSOLE, foot=30),
+    Key(
+        "pageup,shift+pageup,ctrl+u",
+        "scroll_guest(1)",
+        "scroll",
+        "What has scrolled away",
+        CONSOLE,
+        shown="pageup",
+    ),
+    Key(
+        "pagedown,shift+pagedown,ctrl+d",
+        "scroll_guest(-1)",
+        "scroll forward",
+        "Forward again",
+        CONSOLE,
+        shown="pagedown",
+    ),
+    Key(
+        "ctrl+right_square_bracket",
+        "back",
+        "back",
+        "Back to the fleet; it stays open",
+        CONSOLE,
+        shown="ctrl-]",
+    ),
     # ---- text
     Key("slash", "search", "search", "Find in the text", TEXT, foot=30),
     Key("n", "next_match", "next", "Next match", TEXT, foot=40),

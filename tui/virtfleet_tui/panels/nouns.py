@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from virtfleet.headless import finding
 from virtfleet.model import FleetSnapshot, HostView
 from virtfleet.query.clock import Clock, age_of, is_stale
 from virtfleet.query.display import format_age
@@ -239,6 +240,12 @@ def subject_of(row: Row) -> Subject:
             return Subject("volume", row.key, volume.name, host.name)
         case NetworkRow(host, network):
             return Subject("network", row.key, network.name, host.name, network.uuid)
+
+
+def vm_named(snapshot: FleetSnapshot, name: str) -> Subject:
+    """The VM that a person calls NAME, NAME@HOST or by its UUID. NotFoundError, AmbiguousError."""
+    noun = NOUNS["vm"]
+    return subject_of(finding.find(noun, list(noun.rows(snapshot)), finding.wanted(name, snapshot.hosts)))
 
 
 def subject_of_alert(alert: Alert) -> Subject:

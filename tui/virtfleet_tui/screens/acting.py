@@ -22,10 +22,12 @@ from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 from virtfleet.query.rows import VmRow
 from virtfleet_tui.commands import Command
+from virtfleet_tui.console import Place
 from virtfleet_tui.dialogs.choose import ChooseDialog
 from virtfleet_tui.dialogs.create import CreateDialog
 from virtfleet_tui.dialogs.form import FormDialog, Values
 from virtfleet_tui.dialogs.plan import PlanDialog
+from virtfleet_tui.panels.nouns import subject_of
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.verb_forms import FORMS, Form, Known, ref
 
@@ -148,6 +150,8 @@ class ActingScreen(FleetScreen):
         """A verb with a view of its own."""
         if len(rows) > 1:
             self.say(f"{verb.title}: one VM at a time", "warning")
+        elif verb.name == "console":
+            self.console.go(Place("console", subject_of(rows[0])))
         elif verb.name == "snapshots":
             self.app.run_worker(self._snapshots(rows[0]), exit_on_error=False)
         elif verb.name == "edit":

@@ -13,7 +13,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widget import Widget
 
-from virtfleet.errors import QueryError
+from virtfleet.errors import QueryError, VirtfleetError
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.job import Job
 from virtfleet.query.tally import Totals
@@ -24,6 +24,7 @@ from virtfleet_tui.dialogs.help import HelpDialog
 from virtfleet_tui.keys import ANYWHERE, Key, bindings, footer, keys_for
 from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.panels.key_bar import KeyBar
+from virtfleet_tui.panels.nouns import vm_named
 from virtfleet_tui.styles.themes import theme_named
 from virtfleet_tui.widgets.status_line import Status, StatusLine
 
@@ -111,6 +112,9 @@ class FleetScreen(Screen[None]):
             "themes": lambda: ["dark", "light"],
             "faults": lambda: ["first"],
             "names": lambda: list(self.console.fleet.snapshot.hosts),
+            "vm-names": lambda: [
+                vm.name for host in self.console.fleet.snapshot.hosts.values() for vm in host.vms
+            ],
         }
 
     # ---- edges
@@ -261,12 +265,27 @@ class FleetScreen(Screen[None]):
             self.app.exit()
         elif name == "reconnect" and argument:
             self.reconnect(argument)
+        elif name == "console":
+            self.console.go(Place("console", self._console_named(argument)))
         elif name in ("help", "zoom", "faults", "xml", "reconnect"):
             if self.check_action(name, ()) is False or not hasattr(self, f"action_{name}"):
                 raise QueryError(f"{name} does not apply here")
             self.call_later(self.app.run_action, name, self)
         else:
             raise QueryError(f"{name} does not apply here")
+
+    def _console_named(self, name: str) -> Subject:
+        """Whose console `:console NAME` means; without a name one that is open, else the selected VM's."""
+        if name:
+            try:
+                return vm_named(self.console.fleet.snapshot, name)
+            except VirtfleetError as error:
+                raise QueryError(error.message, column=8, cure=error.cure) from None
+        for each in self.console.consoles:
+            return each.subject
+        if self.subject is None or self.subject.kind != "vm":
+            raise QueryError("which VM's console?", column=7)
+        return self.subject
 
     def set_theme(self, name: str) -> None:
         """`dark` or `light`. QueryError: there is no such theme."""
