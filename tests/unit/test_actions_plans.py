@@ -2,105 +2,24 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
+from unit.plan_objects import GIB, NOW, disk, host, ref, vm, world
 from virtfleet.actions import planner
 from virtfleet.actions.common import name_problem
 from virtfleet.actions.conditions import check
 from virtfleet.actions.create import expand
 from virtfleet.actions.verbs import VERBS
-from virtfleet.actions.world import World
-from virtfleet.config.settings import Flavor, FleetSettings, HostSettings
 from virtfleet.errors import ConfigError, NotFoundError, RefusedError
-from virtfleet.images.facts import ImageFacts
-from virtfleet.model import (
-    FleetSnapshot,
-    Freshness,
-    HostState,
-    HostStats,
-    HostView,
-    Network,
-    Pool,
-    PoolState,
-    Vm,
-    VmDisk,
-    VmInfo,
-    VmNic,
-    VmState,
-    VmStats,
-    Volume,
-)
+from virtfleet.model import Freshness, HostState, HostStats, VmDisk, VmState, Volume
 from virtfleet.model import action as actions
 from virtfleet.model.action import Action, CreateVm, DeleteVm, VmRef
 from virtfleet.model.plan import Danger
 from virtfleet.query.rows import VmRow
-
-NOW = 1000.0
-GIB = 1 << 30
-FRESH = Freshness(NOW, NOW, NOW, NOW)
-IMAGE = ImageFacts(format="qcow2", size=GIB, virtual_size=8 * GIB, path="/i", sha256="ab" * 32, name="i")
-
-
-def vm(name: str, state: VmState = VmState.RUNNING, disks: tuple[VmDisk, ...] = (), **info: Any) -> Vm:
-    made = VmInfo(
-        uuid=f"u-{name}",
-        name=name,
-        vcpus_max=2,
-        memory_max=GIB,
-        disks=disks,
-        nics=(VmNic(mac=f"52:54:00:00:00:{len(name):02x}", type="network", source="default"),),
-    )
-    return Vm(replace(made, **info), VmStats(f"u-{name}", state))
-
-
-def disk(path: str, **more: Any) -> VmDisk:
-    return VmDisk(target="vda", source=path, format="qcow2", **more)
-
-
-def host(name: str, *vms: Vm, volumes: tuple[Volume, ...] = (), **more: Any) -> HostView:
-    values: dict[str, Any] = {
-        "uri": "",
-        "state": HostState.UP,
-        "freshness": FRESH,
-        "stats": HostStats(memory_used=8 * GIB, memory_total=32 * GIB),
-        "pools": (
-            Pool(uuid="p", name="default", type="dir", state=PoolState.RUNNING, identity=f"local:{name}",
-                 capacity=100 * GIB, available=50 * GIB),
-        ),
-        "networks": (Network(uuid="n", name="default", active=True),),
-        "volumes": volumes,
-        **more,
-    }  # fmt: skip
-    return HostView(name=name, vms=vms, **values)
-
-
-def world(*hosts: HostView, **more: Any) -> World:
-    settings = FleetSettings(
-        hosts={each.name: HostSettings(name=each.name, uri="") for each in hosts},
-        flavors={"small": Flavor(vcpus=1, memory=GIB, disk=10 * GIB)},
-    )
-    numbers = iter(range(1, 1000))
-    return World(
-        snapshot=FleetSnapshot(1, MappingProxyType({each.name: each for each in hosts})),
-        settings=settings,
-        monotonic=NOW,
-        now=5.0,
-        who="me@here",
-        images={"i": IMAGE},
-        new_uuid=lambda: f"new-{next(numbers)}",
-        new_mac=lambda: f"52:54:00:11:22:{next(numbers):02x}",
-        **more,
-    )
-
-
-def ref(view: HostView, name: str) -> VmRef:
-    return VmRef(view.name, f"u-{name}", name)
 
 
 def test_a_plan_claims_acts_and_releases() -> None:

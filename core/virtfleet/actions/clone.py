@@ -39,8 +39,13 @@ def plan(action: CloneVm, world: World) -> Plan:
             problems.append(f"{disk.target} ({disk.source}) is no volume of a pool")
         else:
             volumes[disk.target] = volume
-    refuse(problems, f"clone {vm.name}", "shut it down" if vm.state.active else "")
     seed_disk = next((disk for disk in vm.info.disks if disk.source.endswith(f"/{vm.name}-seed.iso")), None)
+    if seed_disk is None and action.seed is not None:
+        empty = (disk for disk in vm.info.disks if disk.device == "cdrom" and not disk.source)
+        seed_disk = next(empty, None)
+        if seed_disk is None:
+            problems.append(f"{vm.name} has no empty CD-ROM drive, which a seed needs")
+    refuse(problems, f"clone {vm.name}", "shut it down" if vm.state.active else "")
     uuid = world.new_uuid()
     conditions: list[Condition] = [
         answers(host),
@@ -69,17 +74,12 @@ def plan(action: CloneVm, world: World) -> Plan:
         )
         steps.append(step)
         replaced[disk.target] = made
-    if action.seed is not None or seed_disk is not None:
+    if seed_disk is not None:
         pool = next((each.pool for each in volumes.values()), "") or choose_pool(host, action.pool, 0)[0].name
         name = f"{action.name}-seed.iso"
         # What the original's seed gave is on its disk by now: a new one gives the new name.
         steps.append(seed_step(host.name, pool, name, uuid, action.name, action.seed or Seed(), None))
-        if seed_disk is not None:
-            replaced[seed_disk.target] = {"pool": pool, "volume": name, "format": "raw"}
-        else:
-            reasons.append(
-                warning(f"{vm.name} has no drive for a seed of ours: it is made, and not inserted")
-            )
+        replaced[seed_disk.target] = {"pool": pool, "volume": name, "format": "raw"}
     if action.linked:
         reasons.append(warning(f"{vm.name} must not be started as long as {action.name} stands on its disks"))
     steps += _definition(action, host, vm, world, uuid, replaced)

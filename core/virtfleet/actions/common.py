@@ -61,6 +61,14 @@ def refuse(reasons: Sequence[str], what: str, cure: str = "") -> None:
         raise RefusedError(f"{what}: {'; '.join(reasons)}", cure=cure)
 
 
+def volumes_known(host: HostView, what: str) -> None:
+    """RefusedError: its pools or volumes were not read yet, so nothing can be said about disks."""
+    if host.freshness.pools is None or (host.pools and host.freshness.volumes is None):
+        raise RefusedError(
+            f"{what}: the pools and volumes of {host.name} are not known yet", cure="wait until they are read"
+        )
+
+
 def name_problem(name: str, what: str = "name") -> str:
     """Why a VM or volume can't be called so; empty: it can."""
     if not name:
@@ -127,6 +135,18 @@ def answers(host: HostView) -> Condition:
 
 def name_is_free(host: str, name: str) -> Condition:
     return Condition(kind="vm-name-free", host=host, name=name, text=f"no VM on {host} is called {name}")
+
+
+def keeps(host: HostView, vm: Vm) -> Condition:
+    """As many snapshots as now, and a saved state or none as now."""
+    return Condition(
+        kind="vm-keeps",
+        host=host.name,
+        uuid=vm.uuid,
+        name=vm.name,
+        value={"snapshots": vm.info.snapshots, "saved": vm.info.managed_save},
+        text=f"{vm.name} has the snapshots and the saved state that it had",
+    )
 
 
 # ---------------------------------------------------------------- steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from virtfleet.actions import storage
 from virtfleet.model import FleetSnapshot, HostView, Vm
 from virtfleet.model.plan import Condition
 
@@ -70,6 +71,19 @@ def _vm_protected(condition: Condition, snapshot: FleetSnapshot) -> str:
     return f"{vm.name} is protected now" if vm is not None and vm.info.protected else ""
 
 
+def _vm_keeps(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """A number of snapshots that is not known is no obstacle."""
+    vm = _vm(condition, snapshot)
+    if vm is None:
+        return ""  # told by another condition
+    before, after = condition.value["snapshots"], vm.info.snapshots
+    if before is not None and after is not None and before != after:
+        return f"{vm.name} has {after} snapshots, and had {before}"
+    if vm.info.managed_save != condition.value["saved"]:
+        return f"{vm.name} has {'a' if vm.info.managed_save else 'no'} saved state now"
+    return ""
+
+
 def _vm_name_free(condition: Condition, snapshot: FleetSnapshot) -> str:
     host = _host(condition, snapshot)
     if host is None:
@@ -97,17 +111,13 @@ def _volume_free(condition: Condition, snapshot: FleetSnapshot) -> str:
 
 
 def _volume_unused(condition: Condition, snapshot: FleetSnapshot) -> str:
-    """No other VM than `uuid` uses the path `value`, and no volume stands on it."""
-    path = condition.value
-    for host in snapshot.hosts.values():
-        for vm in host.vms:
-            if (host.name, vm.uuid) == (condition.host, condition.uuid):
-                continue
-            if host.name == condition.host and any(disk.source == path for disk in vm.info.disks):
-                return f"{path} is used by {vm.name} on {host.name} now"
-        if host.name == condition.host and any(each.backing == path for each in host.volumes):
-            return f"a volume on {host.name} stands on {path} now"
-    return ""
+    """No other VM than `uuid` has the volume at the path `value`, and no volume stands on it, on any host."""
+    host = _host(condition, snapshot)
+    volume = next((each for each in host.volumes if each.path == condition.value), None) if host else None
+    if host is None or volume is None:
+        return f"there is no volume {condition.name} at {condition.value} on {condition.host} any more"
+    user = storage.user_of(volume, host, condition.uuid, snapshot)
+    return f"{user.text} stands on {volume.pool}/{volume.name} now" if user is not None else ""
 
 
 def _pool_active(condition: Condition, snapshot: FleetSnapshot) -> str:
@@ -145,6 +155,7 @@ CHECKS: Mapping[str, Check] = {
     "vm-is": _vm_is,
     "vm-active": _vm_active,
     "vm-not-protected": _vm_protected,
+    "vm-keeps": _vm_keeps,
     "vm-name-free": _vm_name_free,
     "vm-sources": _vm_sources,
     "volume-free": _volume_free,

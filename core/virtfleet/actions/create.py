@@ -57,6 +57,9 @@ def expand(action: CreateVm, count: int, first: int = 1) -> list[CreateVm]:
 def plan(action: CreateVm, world: World) -> Plan:
     sizes = _sizes(action, world)
     problems = [problem] if (problem := name_problem(action.name)) else []
+    sources = {"image": action.image, "ISO": action.iso, "XML": action.xml, "root": action.root}
+    if len(given := [name for name, value in sources.items() if value]) != 1:
+        problems.append(f"one of image, ISO, XML and root makes a VM; given: {', '.join(given) or 'none'}")
     refuse(problems, "create a VM")
     image = world.images.get(action.image) if action.image else None
     iso = world.images.get(action.iso) if action.iso else None

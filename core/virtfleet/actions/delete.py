@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from virtfleet.actions.common import answers, claim, find_vm, is_in_state, is_there, refuse, remember, warning
+from virtfleet.actions import storage
+from virtfleet.actions.common import (
+    answers,
+    claim,
+    find_vm,
+    is_in_state,
+    is_there,
+    keeps,
+    refuse,
+    remember,
+    volumes_known,
+    warning,
+)
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk, Volume
 from virtfleet.model.action import DeleteVm
@@ -23,6 +35,8 @@ class Fate(NamedTuple):
 
 def plan(action: DeleteVm, world: World) -> Plan:
     host, vm = find_vm(world, action.vm)
+    if action.volumes != "none":
+        volumes_known(host, f"delete {vm.name}")
     problems = []
     if vm.info.protected:
         problems.append(f"{vm.name} is protected")
@@ -40,7 +54,8 @@ def plan(action: DeleteVm, world: World) -> Plan:
             if each.disk.target in action.volumes and each.volume is None
         ]
     refuse(problems, f"delete {vm.name}", cure)
-    gone = [each.volume for each in fates if each.volume is not None]
+    # Two disks may be one volume.
+    gone = list({(each.volume.pool, each.volume.name): each.volume for each in fates if each.volume}.values())
     return Plan(
         action=action,
         title=f"delete {vm.name} on {host.name}" + (f" and {len(gone)} of its volumes" if gone else ""),
@@ -51,7 +66,7 @@ def plan(action: DeleteVm, world: World) -> Plan:
         steps=_steps(action, host, vm, world, gone),
         conditions=_conditions(host, vm, gone),
         effects=_effects(host, vm, gone),
-        reasons=_reasons(vm, fates),
+        reasons=_reasons(host, vm, fates, world),
         danger=Danger.IRREVERSIBLE,
         made=world.now,
     )
@@ -59,7 +74,7 @@ def plan(action: DeleteVm, world: World) -> Plan:
 
 def fate(disk: VmDisk, action: DeleteVm, host: HostView, vm: Vm, world: World) -> Fate:
     """Whether a disk goes with its VM, and why. Pure."""
-    volume = next((each for each in host.volumes if each.path and each.path == disk.source), None)
+    volume = storage.volume_of(disk, host)
     wanted = action.volumes == "own" or (
         not isinstance(action.volumes, str) and disk.target in action.volumes
     )
@@ -71,75 +86,34 @@ def fate(disk: VmDisk, action: DeleteVm, host: HostView, vm: Vm, world: World) -
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays: a medium, not a disk")
     if disk.shareable:
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays: it is shared")
-    if other := _user(volume, host, vm, world):
-        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {other} uses it")
-    if standing := _standing_on(volume, host, world):
-        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {standing} stands on it")
+    if user := storage.user_of(volume, host, vm.uuid, world.snapshot):
+        how = "uses" if user.vm else "stands on"
+        return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {user.text} {how} it")
     return Fate(disk, volume, f"{volume.pool}/{volume.name} is deleted")
-
-
-def _same_storage(volume: Volume, host: HostView, world: World) -> list[HostView]:
-    """The hosts that see the volume's pool: it may be used from each of them."""
-    identity = next((pool.identity for pool in host.pools if pool.name == volume.pool), "")
-    return [
-        each
-        for each in world.snapshot.hosts.values()
-        if each.name == host.name or (identity and any(pool.identity == identity for pool in each.pools))
-    ]
-
-
-def _user(volume: Volume, host: HostView, vm: Vm, world: World) -> str:
-    """NAME@HOST of another VM that has the volume among its disks."""
-    for seer in _same_storage(volume, host, world):
-        paths = {volume.path} | {
-            each.path for each in seer.volumes if each.name == volume.name and seer.name != host.name
-        }
-        for other in seer.vms:
-            if (seer.name, other.uuid) == (host.name, vm.uuid):
-                continue
-            if any(disk.source in paths for disk in other.info.disks):
-                return f"{other.name}@{seer.name}"
-    return ""
-
-
-def _standing_on(volume: Volume, host: HostView, world: World) -> str:
-    """POOL/NAME of a volume whose backing file it is."""
-    for seer in _same_storage(volume, host, world):
-        for each in seer.volumes:
-            if each.backing and each.backing == volume.path and each.path != volume.path:
-                return f"{each.pool}/{each.name}"
-    return ""
 
 
 def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Volume]) -> tuple[Step, ...]:
     steps = [claim(host.name, vm.uuid, "vm.delete", world.who)]
+    # What only the definition knows (NVRAM, snapshots, saved state) does not come back with it.
+    final = bool(vm.info.snapshots or vm.info.managed_save or vm.info.firmware == "efi")
+    if vm.info.persistent and not final:
+        # Before it is powered off: nothing is left of a VM that was transient after all.
+        steps.append(remember(host.name, vm.uuid))
     if vm.state.active:
         steps.append(
             Step(
-                id="poweroff", op="vm.poweroff", host=host.name, title="power it off", args={"uuid": vm.uuid}
+                id="poweroff",
+                op="vm.poweroff",
+                host=host.name,
+                title="power it off"
+                if vm.info.persistent
+                else "power it off: it is transient, so it is gone",
+                args={"uuid": vm.uuid},
+                final=not vm.info.persistent,
             )
         )
-    # What only the definition knows (NVRAM, snapshots, saved state) does not come back with it.
-    final = bool(vm.info.snapshots or vm.info.managed_save or vm.info.firmware == "efi")
-    if not final:
-        steps.append(remember(host.name, vm.uuid))
-    steps.append(
-        Step(
-            id="undefine",
-            op="vm.undefine",
-            host=host.name,
-            title="undefine it, with its snapshots, NVRAM and saved state",
-            args={"uuid": vm.uuid, "name": vm.name, "force": action.force},
-            undo=None
-            if final
-            else Undo(
-                op="vm.define_again",
-                args={"uuid": vm.uuid, "xml": {"$from": "remember", "key": "xml"}},
-                title=f"define {vm.name} again",
-            ),
-            final=final,
-        )
-    )
+    if vm.info.persistent:
+        steps.append(_undefine(action, host, vm, final))
     steps += [
         Step(
             id=f"delete-{number}",
@@ -155,11 +129,30 @@ def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Vo
     return tuple(steps)
 
 
+def _undefine(action: DeleteVm, host: HostView, vm: Vm, final: bool) -> Step:
+    return Step(
+        id="undefine",
+        op="vm.undefine",
+        host=host.name,
+        title="undefine it, with its snapshots, NVRAM and saved state",
+        args={"uuid": vm.uuid, "name": vm.name, "force": action.force},
+        undo=None
+        if final
+        else Undo(
+            op="vm.define_again",
+            args={"uuid": vm.uuid, "xml": {"$from": "remember", "key": "xml"}},
+            title=f"define {vm.name} again",
+        ),
+        final=final,
+    )
+
+
 def _conditions(host: HostView, vm: Vm, gone: list[Volume]) -> tuple[Condition, ...]:
     return (
         answers(host),
         is_there(host, vm),
         is_in_state(host, vm),
+        keeps(host, vm),
         Condition(
             kind="vm-not-protected", host=host.name, uuid=vm.uuid, name=vm.name, text="it is not protected"
         ),
@@ -208,8 +201,13 @@ def _effects(host: HostView, vm: Vm, gone: list[Volume]) -> tuple[Effect, ...]:
     return tuple(effects)
 
 
-def _reasons(vm: Vm, fates: list[Fate]) -> tuple[Reason, ...]:
+def _reasons(host: HostView, vm: Vm, fates: list[Fate], world: World) -> tuple[Reason, ...]:
     reasons = [Reason(text=f"{each.disk.target}: {each.why}") for each in fates]
+    gone = [each.volume for each in fates if each.volume is not None]
+    silent = dict.fromkeys(name for each in gone for name in storage.silent_seers(each, host, world.snapshot))
+    if silent:
+        names = ", ".join(silent)
+        reasons.append(warning(f"{names} may see these volumes, too, and can't be asked who uses them"))
     if vm.info.snapshots:
         reasons.append(warning(f"its {vm.info.snapshots} snapshots go with it"))
     if vm.info.managed_save:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from virtfleet.actions.common import answers, find_vm, framed, is_there, refuse, remember
 from virtfleet.actions.world import World
+from virtfleet.hypervisor.views.safexml import parse
 from virtfleet.model.action import EditVm
 from virtfleet.model.plan import Danger, Effect, Plan, Reason, Step, Undo
 
@@ -17,6 +18,10 @@ def plan(action: EditVm, world: World) -> Plan:
         problems.append(f"{vm.name} is transient: it has no definition to edit")
     if len(action.xml) > _LARGEST:
         problems.append(f"{len(action.xml)} characters are no VM's XML")
+    if not problems and _has_password(action.xml):
+        problems.append(
+            "there is a password in it, which would be written to the journal; set it on the host"
+        )
     refuse(problems, f"edit {vm.name}")
     step = Step(
         id="redefine",
@@ -46,3 +51,12 @@ def plan(action: EditVm, world: World) -> Plan:
         danger=Danger.CONFIRM,
         made=world.now,
     )
+
+
+def _has_password(xml: str) -> bool:
+    """Whether it brings a secret. XML that can't be read is for the host to refuse."""
+    try:
+        root = parse(xml)
+    except ValueError:
+        return False
+    return any("passwd" in each.attrib for each in root.iterfind("devices/graphics"))

@@ -83,6 +83,8 @@ def _rename(action: RenameVm, host: HostView, vm: Vm, world: World) -> Plan:
         problems.append(f"{vm.name} is {vm.state.value}; only a VM that is off can be renamed")
     if vm.info.snapshots:
         problems.append(f"{vm.name} has {vm.info.snapshots} snapshots; libvirt renames none that has")
+    if vm.info.managed_save:
+        problems.append(f"{vm.name} has a saved state; libvirt renames none that has")
     refuse(problems, f"rename {vm.name}")
     step = Step(
         id="rename",

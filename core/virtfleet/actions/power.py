@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from virtfleet.actions import storage
 from virtfleet.actions.common import (
     answers,
     find_vm,
@@ -109,9 +110,22 @@ def _start(action: StartVm | RestoreVm, host: HostView, vm: Vm, world: World) ->
     saved = vm.info.managed_save
     if restore and not saved:
         refuse([f"{vm.name} has no saved state"], f"restore {vm.name}", "start it")
+    below = storage.dependants(host, vm, world.snapshot)
+    refuse(
+        [
+            f"the disk of {', '.join(each.users)} stands on its disk {each.target}, and would be ruined"
+            for each in below
+            if each.users
+        ],
+        f"{verb} {vm.name}",
+        "delete what stands on it, or make a full clone and start that",
+    )
     discard = isinstance(action, StartVm) and action.discard_saved
     paused = isinstance(action, StartVm) and action.paused
-    reasons = []
+    reasons = [
+        warning(f"{each.overlay} stands on its disk {each.target}: what it writes ruins that")
+        for each in below
+    ]
     if saved and discard:
         reasons.append(warning("its saved state is lost"))
     elif saved:

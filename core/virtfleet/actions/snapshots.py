@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from virtfleet.actions import storage
 from virtfleet.actions.common import (
     answers,
     find_vm,
@@ -128,6 +129,11 @@ def _revert(action: RevertSnapshot, host: HostView, vm: Vm, world: World) -> Pla
         problems.append(f"{vm.name} is protected")
     if vm.info.snapshots == 0:
         problems.append(f"{vm.name} has no snapshots")
+    problems += [
+        f"the disk of {', '.join(each.users)} stands on its disk {each.target}, and would be ruined"
+        for each in storage.dependants(host, vm, world.snapshot)
+        if each.users
+    ]
     refuse(problems, f"revert {vm.name}", "`vm unprotect` first" if vm.info.protected else "")
     step = Step(
         id="revert",

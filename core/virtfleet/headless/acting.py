@@ -72,13 +72,19 @@ def on_one_vm(name: str, options: Options, make: Callable[[VmRow, Engine], Await
     return session.run(options, settings, work)
 
 
-def on_vms(names: Sequence[str], options: Options, make: Callable[[VmRow], Action]) -> int:
-    """Do what `make` says to each VM that is named, or that passes --filter."""
+def on_vms(
+    names: Sequence[str], options: Options, make: Callable[[VmRow], Action], *, everywhere: bool = False
+) -> int:
+    """Do what `make` says to each VM that is named, or that passes --filter.
+
+    `everywhere`: ask all hosts, also when the names tell where the VMs are: others may use what is theirs.
+    """
     if bool(names) == bool(options.filter):
         raise RefusedError("name the VMs, or give --filter EXPR: one of the two")
     settings = options.settings()
     wants = [finding.wanted(name, settings.hosts) for name in names]
-    hosts = finding.hosts_to_ask(NOUNS["vm"], wants, settings.hosts) if wants else None
+    narrow = bool(wants) and not everywhere
+    hosts = finding.hosts_to_ask(NOUNS["vm"], wants, settings.hosts) if narrow else None
     settings = session.only(settings, hosts)
 
     async def work(engine: Engine) -> int:

@@ -64,7 +64,13 @@ def _delete(ctx: click.Context, names: tuple[str, ...], volumes: str, force: boo
     wanted: Any = volumes
     if volumes not in ("none", "own"):
         wanted = tuple(part.strip() for part in volumes.split(",") if part.strip())
-    return act(ctx, names, lambda vm: DeleteVm(vm=vm, volumes=wanted, force=force))
+    # Volumes may be used from other hosts.
+    return act(
+        ctx,
+        names,
+        lambda vm: DeleteVm(vm=vm, volumes=wanted, force=force),
+        everywhere=wanted != "none",
+    )
 
 
 @click.command("clone", cls=Command)

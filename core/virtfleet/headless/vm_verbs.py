@@ -50,14 +50,15 @@ def act(
     make: Callable[[VmRef], Action],
     *,
     options: Options | None = None,
+    everywhere: bool = False,
 ) -> int:
-    """Do what `make` says of each VM that is meant."""
+    """Do what `make` says of each VM that is meant. `everywhere`: all hosts are asked first."""
     options = options or check_used(ctx)
     if bool(names) == bool(options.filter):
         raise click.UsageError("name the VMs, or choose them with --filter EXPR: one of the two", ctx)
     from virtfleet.headless import acting
 
-    return acting.on_vms(names, options, lambda row: make(ref(row)))
+    return acting.on_vms(names, options, lambda row: make(ref(row)), everywhere=everywhere)
 
 
 def ref(row: VmRow) -> VmRef:
