@@ -246,6 +246,7 @@ class Engine:
 
         changed = check(plan.conditions, self._snapshot, time.monotonic(), stale_ok=self.stale_ok)
         if changed:
+            await self.jobs.refused(plan, changed, origin=origin)
             raise RefusedError(
                 f"{plan.title}: since it was planned, {'; '.join(changed)}", cure="plan it again"
             )
@@ -258,13 +259,12 @@ class Engine:
             from virtfleet.actions.running import StepRunner
             from virtfleet.jobs.book import JobBook
 
-            store = self.settings.store
             self._jobs = JobBook(
                 folders.state_dir(),
                 StepRunner(self),
-                store=store.url,
-                password=(store.password.read() or "") if store.password is not None else "",
+                store=self.settings.store,
                 limits=self.settings.limits,
+                read_only=self.read_only,
             )
         return self._jobs
 

@@ -48,6 +48,10 @@ class StepRunner:
 
     async def run(self, host: str, op: str, args: dict[str, Any], timeout: float, on_progress: Report) -> Any:
         if host:
+            if (
+                host not in self._hosts.snapshot.hosts
+            ):  # not NotFoundError: what the step is about may be there
+                raise RefusedError(f"no host {host} in this fleet any more")
             return await self._hosts.request(host, op, args, timeout, on_progress)
         if op not in LOCAL:
             raise InternalError(f"no operation {op!r}")

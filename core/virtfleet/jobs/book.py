@@ -11,80 +11,76 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from virtfleet.config.settings import JobLimits
+from virtfleet.config.settings import JobLimits, Store
 from virtfleet.errors import NotFoundError, RefusedError, VirtfleetError
+from virtfleet.jobs import vigil
 from virtfleet.jobs.auditing import Auditor
-from virtfleet.jobs.executor import Execution, Runner, resolved
+from virtfleet.jobs.errors import StoreError, TakenError
+from virtfleet.jobs.executor import Execution, Runner
 from virtfleet.jobs.limits import Gates
-from virtfleet.jobs.owners import BEAT_EVERY, is_alive
-from virtfleet.jobs.owners import Runner as Owner
-from virtfleet.jobs.who import origin_of, whoami
-from virtfleet.model.job import AuditEntry, Job, JobState, Progress, StepRecord, StepState
-from virtfleet.model.plan import Plan, Step
+from virtfleet.jobs.owners import NOBODY, Owner, is_alive
+from virtfleet.jobs.progress import progress_of
+from virtfleet.jobs.undoing import undo_plan
+from virtfleet.jobs.who import Numbers, origin_of, whoami
+from virtfleet.model.job import AuditEntry, Job, JobState, StepRecord, StepState
+from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
-    from virtfleet.jobs.journal import Journal, LogLine, Stored
+    from virtfleet.jobs.journal import Journal
+    from virtfleet.jobs.rows import LogLine, Stored
 
 log = logging.getLogger(__name__)
 
 RECENT = 200
 """Jobs that ended and are still shown."""
-UNDOABLE = frozenset(
-    {
-        "vm.autostart",
-        "vm.rename",
-        "vm.resize",
-        "vm.tag",
-        "vm.describe",
-        "vm.assign",
-        "vm.protect",
-        "vm.edit",
-        "vm.media.insert",
-        "vm.media.eject",
-        "vm.nic.attach",
-        "vm.nic.detach",
-    }
-)
-"""Verbs whose jobs can be taken back when they are done."""
 _HANDED_OVER = 60.0
 """Seconds within which a job that was handed to the background must have been taken."""
 
 
 class JobBook:
-    """To be used from one loop. The journal is opened when it is first needed."""
+    """To be used from one loop. The journal is opened when it is first needed.
+
+    Whatever needs it raises ConfigError when it can't be opened, and StoreError
+    when it fails later.
+    """
 
     def __init__(
         self,
         folder: Path,
         runner: Runner,
         *,
-        store: str = "",
-        password: str = "",
+        store: Store | None = None,
         limits: JobLimits | None = None,
+        read_only: bool = False,
     ) -> None:
-        """`folder`: the state folder. `store`: URL of a PostgreSQL database; empty: SQLite in the folder."""
+        """`folder`: the state folder. `store`: without a URL it is SQLite in that folder."""
         self._folder = folder
         self._runner = runner
-        self._store = store
-        self._password = password
+        self._store = store or Store()
+        self._read_only = read_only
         self._gates = Gates(limits or JobLimits())
         self._jobs: dict[str, Job] = {}
-        self._owners: dict[str, str] = {}
+        self._ours: set[str] = set()
+        """Those that this process began: whoever asked for one may ask about it as long as we live."""
         self._running: dict[str, tuple[Execution, asyncio.Task[None]]] = {}
+        self._starting: set[str] = set()
+        """Ours by the journal, and not yet among those that run."""
         self._subscribers: list[Callable[[Job], None]] = []
         self._journal: Journal | None = None
         self._owner: Owner | None = None
-        self._opening: asyncio.Lock = asyncio.Lock()
-        self._beating: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._numbers = Numbers()
+        self._beating: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._errands: set[asyncio.Task[None]] = set()
 
     # ---- reading
 
@@ -115,20 +111,19 @@ class JobBook:
         return unsubscribe
 
     async def open(self, recent: int = RECENT) -> None:
-        """Reads the journal; jobs whose process is gone are INTERRUPTED. ConfigError: it can't be read."""
-        journal = await self._opened()
-        await self._reload(journal, recent)
+        """Reads the journal; jobs whose process is gone are INTERRUPTED."""
+        await self._reload(await self._opened(), recent)
 
     async def find(self, number: str) -> Job:
-        """The job of this id, or of the only one that begins so. NotFoundError."""
-        await self._opened()
+        """The job of this id, or the only one of `jobs` whose id begins so. NotFoundError."""
+        journal = await self._opened()
+        if number in self._jobs:
+            return self._jobs[number]
         close = [each for each in self._jobs if each.startswith(number)]
-        if number not in self._jobs and len(close) == 1:
+        if len(close) == 1:
             return self._jobs[close[0]]
-        if number not in self._jobs:
-            stored = await (await self._opened()).get(number)
-            self._owners[number] = stored.owner
-            self._jobs[number] = stored.job
+        stored = await journal.get(number)
+        self._jobs[number] = self._judged(stored, await journal.beats(), time.time())
         return self._jobs[number]
 
     async def log(self, number: str) -> tuple[LogLine, ...]:
@@ -145,36 +140,50 @@ class JobBook:
 
     async def submit(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
         """Begins to carry out a plan. `detached`: only writes it down, for another process to take."""
+        self._may_change()
         journal = await self._opened()
         now = time.time()
+        records = tuple(StepRecord(id=step.id) for step in plan.steps)
         job = Job(
-            id=_new_id(now),
+            id=self._numbers.next(now),
             plan=plan,
-            records=tuple(StepRecord(id=step.id) for step in plan.steps),
-            progress=Progress(steps=len(plan.steps)),
+            records=records,
+            progress=progress_of(plan, records),
             who=whoami(),
             origin=origin_of(origin),
             batch=batch,
             created=now,
         )
-        owner = "" if detached else self._token
-        await journal.add(job, owner)
-        self._owners[job.id] = owner
-        self._tell(job)
-        if not detached:
-            self._run(job, forward=True)
+        self._ours.add(job.id)
+        if detached:
+            await journal.add(job, NOBODY)
+            self._tell(job)
+            return job
+        self._starting.add(job.id)
+        try:
+            await journal.add(job, self._token)
+            self._tell(job)
+            self._run(journal, job, forward=True)
+        finally:
+            self._starting.discard(job.id)
         return job
+
+    async def refused(self, plan: Plan, reasons: Sequence[str], *, origin: str = "") -> None:
+        """Notes in the audit log that a plan was asked for and not begun."""
+        try:
+            await Auditor(await self._opened(), self._runner).refused(plan, origin_of(origin), reasons)
+        except VirtfleetError as error:  # the refusal itself is what a person must hear of
+            log.warning("the audit log: %s", error)
 
     async def wait(self, number: str) -> Job:
         """The job when it has ended, in whichever process it runs."""
-        self.get(number)
-        while self._jobs[number].state.active:
+        while self.get(number).state.active:
             if number in self._running:
                 await asyncio.wait({self._running[number][1]})
                 continue
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(vigil.LISTEN_EVERY):
                     await self._changed.wait()
             if number not in self._running and self._jobs[number].state.active:
                 await self._reload(await self._opened(), 0)
@@ -182,13 +191,14 @@ class JobBook:
 
     def cancel(self, number: str) -> None:
         """Stops it, soon; what it did is taken back. NotFoundError; RefusedError: it has ended."""
+        self._may_change()
         job = self.get(number)
         if not job.state.active:
             raise RefusedError(f"job {number} is {job.state.value} already")
         if number in self._running:
             self._running[number][0].cancel()
-        elif self._journal is not None:
-            _spawn(self._journal.ask_cancel(number))
+        else:
+            self._errand(self._cancel_elsewhere(number))
 
     async def resume(self, number: str) -> Job:
         """Goes on with a job that was interrupted, broke or was handed over. RefusedError: it was not."""
@@ -206,34 +216,31 @@ class JobBook:
 
     async def undo(self, number: str) -> Job:
         """Takes back a job that is done, as a new job. RefusedError: of this kind it can't be."""
+        self._may_change()
         job = await self.find(number)
-        if job.state is not JobState.DONE or job.plan.verb not in UNDOABLE:
-            what = job.plan.verb if job.state is JobState.DONE else f"job {job.id} is {job.state.value}: it"
-            raise RefusedError(
-                f"{what} can't be undone", cure=f"what can be: {', '.join(sorted(UNDOABLE))}, when done"
-            )
         return await self.submit(undo_plan(job), origin=f"undo of {job.id}")
 
     async def close(self) -> None:
         """Ends. Jobs that still run here are interrupted: the next start offers to resume them."""
-        for _, task in list(self._running.values()):
+        await asyncio.gather(*self._errands, return_exceptions=True)
+        tasks = [task for _, task in self._running.values()]
+        tasks += [task for task in (self._beating, self._watching) if task is not None]
+        self._beating = self._watching = None
+        for task in tasks:
             task.cancel()
-        if self._running:
-            await asyncio.wait({task for _, task in self._running.values()}, timeout=5.0)
-        if self._beating is not None:
-            self._beating.cancel()
-            self._beating = None
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
         journal, self._journal = self._journal, None
         owner, self._owner = self._owner, None
-        if journal is not None and owner is not None:
+        if journal is not None and owner is not None and journal.shared:
             with contextlib.suppress(VirtfleetError):
-                await journal.forget_runner(owner.token)
+                await journal.forget_owner(owner.token)
         if owner is not None:
             owner.close()
         if journal is not None:
             await asyncio.to_thread(journal.close)
 
-    # ----
+    # ---- what the journal says
 
     @property
     def _token(self) -> str:
@@ -244,96 +251,154 @@ class JobBook:
     async def _opened(self) -> Journal:
         async with self._opening:
             if self._journal is None:
-                from virtfleet.jobs.journal import Journal
+                from virtfleet.jobs.journal import open_journal
 
-                journal = Journal(self._store or self._folder / "jobs.db", self._password)
-                await journal.open()
-                self._journal = journal
+                self._journal = journal = await open_journal(self._folder, self._store)
                 await self._reload(journal, RECENT)
+                self._watching = asyncio.ensure_future(
+                    vigil.watch(
+                        journal,
+                        lambda: "" if self._owner is None else self._owner.token,
+                        lambda: bool(self._subscribers),
+                        lambda: any(
+                            job.state.active for job in self._jobs.values() if not self._here(job.id)
+                        ),
+                        lambda everything: self._reload(journal, RECENT if everything else 0),
+                    )
+                )
             return self._journal
 
     async def _reload(self, journal: Journal, recent: int) -> None:
+        """Takes over what others did. Jobs that others ended a while ago are forgotten."""
         beats = await journal.beats()
+        followed = {number for number, job in self._jobs.items() if job.state.active}
+        found = await journal.load(recent)
+        read = {stored.job.id for stored in found}
+        found += [await journal.get(number) for number in followed - read if not self._here(number)]
         now = time.time()
-        wanted = {number for number, job in self._jobs.items() if job.state.active}
-        for stored in await journal.load(recent):
-            number = stored.job.id
-            wanted.discard(number)
-            if number in self._running:
-                continue
-            self._owners[number] = stored.owner
-            job = self._judged(stored, beats, now)
-            if self._jobs.get(number) != job:
-                self._tell(job)
-        for number in wanted - set(self._running):  # ended meanwhile, in another process
-            self._tell((await journal.get(number)).job)
+        for stored in found:
+            if not self._here(stored.job.id):
+                job = self._judged(stored, beats, now)
+                if self._jobs.get(job.id) != job:
+                    self._tell(job)
+        over = [job.id for job in self.jobs if not (job.state.active or job.state.resumable)]
+        for number in over[: -max(recent, RECENT)]:
+            if number not in self._ours and number not in read:
+                del self._jobs[number]
 
-    def _judged(self, stored: Stored, beats: dict[str, tuple[str, float]], now: float) -> Job:
+    def _here(self, number: str) -> bool:
+        """Whether this process runs it."""
+        return number in self._running or number in self._starting
+
+    def _judged(self, stored: Stored, beats: dict[str, float] | None, now: float) -> Job:
         """The job, INTERRUPTED if it should run and nobody runs it."""
         job = stored.job
         if not job.state.active:
             return job
-        if not stored.owner:
+        if stored.owner == NOBODY:
             alive = now - job.created < _HANDED_OVER
+        elif self._owner is not None and stored.owner == self._owner.token:
+            alive = self._here(job.id)
         else:
             alive = is_alive(stored.owner, self._folder, beats, now)
         return job if alive else replace(job, state=JobState.INTERRUPTED)
 
     async def _take(self, number: str, *, forward: bool) -> Job:
-        job = await self.find(number)
+        """Makes it ours. RefusedError: there is nothing to go on with, or another process was quicker."""
+        self._may_change()
+        number = (await self.find(number)).id
         journal = await self._opened()
-        await self._reload(journal, RECENT)
-        job = self._jobs[job.id]
-        handed = job.state is JobState.WAITING and not self._owners.get(job.id)
+        stored, beats = await journal.get(number), await journal.beats()
+        job = self._jobs[number] if self._here(number) else self._judged(stored, beats, time.time())
+        handed = job.state is JobState.WAITING and stored.owner == NOBODY
         if not job.state.resumable and not handed:
-            raise RefusedError(f"job {job.id} is {job.state.value}: nothing to go on with")
-        if not await journal.take(job.id, self._token, self._owners.get(job.id, "")):
-            raise RefusedError(f"job {job.id} was just taken by another process")
-        self._owners[job.id] = self._token
-        job = replace(job, state=JobState.WAITING)
-        self._tell(job)
-        self._run(job, forward=forward)
+            raise RefusedError(f"job {number} is {job.state.value}: nothing to go on with")
+        self._starting.add(number)
+        try:
+            if not await journal.take(number, self._token, stored):
+                raise RefusedError(f"job {number} was just taken by another process")
+            job = replace(job, state=JobState.WAITING)
+            self._ours.add(number)
+            self._tell(job)
+            self._run(journal, job, forward=forward)
+        finally:
+            self._starting.discard(number)
         return job
 
-    def _run(self, job: Job, *, forward: bool) -> None:
-        assert self._journal is not None  # noqa: S101 - opened by whoever calls
-        execution = Execution(job, self._journal, self._runner, self._gates, self._tell)
-        auditor = Auditor(self._journal, self._runner)
+    async def _cancel_elsewhere(self, number: str) -> None:
+        journal = await self._opened()
+        if (await journal.get(number)).owner == NOBODY:
+            with contextlib.suppress(RefusedError):  # somebody has just taken it
+                await self._take(number, forward=False)
+                return
+        await journal.ask_cancel(number)
 
-        async def work() -> None:
+    # ---- carrying out
+
+    def _run(self, journal: Journal, job: Job, *, forward: bool) -> None:
+        execution = Execution(
+            job,
+            journal,
+            self._runner,
+            self._gates,
+            self._tell,
+            owner=self._token,
+            auditor=Auditor(journal, self._runner),
+        )
+        task = asyncio.ensure_future(self._carry_out(journal, execution, forward=forward))
+        self._running[job.id] = (execution, task)
+        if self._beating is None or self._beating.done():
+            beating = vigil.beat(journal, self._token, self._running, self._heard, self._let_go)
+            self._beating = asyncio.ensure_future(beating)
+
+    async def _carry_out(self, journal: Journal, execution: Execution, *, forward: bool) -> None:
+        number, token = execution.job.id, self._token
+        why, taken = "", False
+        try:
+            await (execution.forward() if forward else execution.backward())
+        except TakenError as error:
+            log.warning("%s", error)
+            taken = True
+        except StoreError as error:
+            why = error.message
+        except Exception as error:
+            log.exception("job %s", number)
+            why = f"{type(error).__name__}: {error}"
+        finally:
+            self._running.pop(number, None)
+            if taken:
+                self._errand(self._reload(journal, 0))
+            elif execution.job.state.active:
+                with contextlib.suppress(VirtfleetError):
+                    await journal.give_up(number, token)
+                cure = f"`job resume {number}` or `job rollback {number}`"
+                self._tell(replace(execution.job, state=JobState.INTERRUPTED, error=why, cure=cure))
+            self._changed.set()
+
+    def _heard(self, number: str) -> None:
+        """Another process wants it cancelled."""
+        if number in self._running:
+            self._running[number][0].cancel()
+
+    def _let_go(self) -> None:
+        """Another process may take our jobs."""
+        for _, task in list(self._running.values()):
+            task.cancel()
+
+    def _may_change(self) -> None:
+        if self._read_only:
+            raise RefusedError("read-only: nothing may be changed")
+
+    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
+        async def run() -> None:
             try:
-                before = await auditor.before(job)
-                await (execution.forward() if forward else execution.backward())
-                await auditor.after(execution.job, before)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                log.exception("job %s", job.id)
-                why = (
-                    error.message if isinstance(error, VirtfleetError) else f"{type(error).__name__}: {error}"
-                )
-                self._tell(replace(execution.job, state=JobState.BROKEN, error=why))
-            finally:
-                self._running.pop(job.id, None)
-                self._changed.set()
+                await work
+            except VirtfleetError as error:
+                log.warning("%s", error)
 
-        self._running[job.id] = (execution, asyncio.ensure_future(work()))
-        if self._beating is None:
-            self._beating = asyncio.ensure_future(self._beat())
-
-    async def _beat(self) -> None:
-        """While jobs run: says that we live, and hears what others want cancelled."""
-        while True:
-            if self._journal is not None and self._owner is not None and self._running:
-                try:
-                    wanted = await self._journal.beat(self._owner.token, self._owner.machine, time.time())
-                except VirtfleetError as error:
-                    log.warning("%s", error)
-                    wanted = ()
-                for number in wanted:
-                    if number in self._running:
-                        self._running[number][0].cancel()
-            await asyncio.sleep(BEAT_EVERY / 5 if self._running else BEAT_EVERY)
+        task = asyncio.ensure_future(run())
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _tell(self, job: Job) -> None:
         self._jobs[job.id] = job
@@ -343,42 +408,3 @@ class JobBook:
             except Exception:  # a face's mistake must not break the job
                 log.exception("a subscriber of jobs failed")
         self._changed.set()
-
-
-def undo_plan(job: Job) -> Plan:
-    """The undoing of a job that is done, as a plan of its own."""
-    results = {record.id: record.result for record in job.records}
-    steps = [
-        Step(
-            id=f"undo-{step.id}",
-            op=step.undo.op,
-            host=step.host,
-            title=step.undo.title or f"take back: {step.title}",
-            args=resolved(step.undo.args, results, lenient=True),
-            timeout=step.timeout,
-        )
-        for step in reversed(job.plan.steps)
-        if step.undo is not None and step.op != "vm.claim"
-    ]
-    return replace(
-        job.plan, title=f"undo: {job.plan.title}", steps=tuple(steps), conditions=(), made=time.time()
-    )
-
-
-def _new_id(now: float) -> str:
-    """Sorts by time; two of one millisecond differ."""
-    letters = "0123456789abcdefghijklmnopqrstuvwxyz"
-    number, text = int(now * 1000), ""
-    while number:
-        number, digit = divmod(number, 36)
-        text = letters[digit] + text
-    return f"{text}{secrets.choice(letters)}{secrets.choice(letters)}"
-
-
-_tasks: set[asyncio.Future[None]] = set()
-
-
-def _spawn(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)

@@ -7,40 +7,48 @@ What is known of a step after trouble decides what may be done about it:
     refused     the operation said no before it acted: there is nothing to undo
     uncertain   it was begun, and a crash, a lost connection or an unclear error came in between: it is run
                 again with `again`, or undone with `uncertain`; the operations look before they act
+    undoing     its undo was begun, and likewise nobody knows: it is uncertain in both directions
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from virtfleet.errors import (
     AmbiguousError,
     DeadlineError,
+    InternalError,
     NotFoundError,
     RefusedError,
     UnreachableError,
     UnsupportedError,
     VirtfleetError,
 )
-from virtfleet.jobs.journal import Journal
+from virtfleet.jobs.errors import StoreError
 from virtfleet.jobs.limits import Gates
-from virtfleet.model.job import Job, JobState, Progress, StepRecord, StepState
+from virtfleet.jobs.progress import Meter, progress_of
+from virtfleet.jobs.references import resolved
+from virtfleet.model.job import Job, JobState, StepRecord, StepState
 from virtfleet.model.plan import Step, Undo
+from virtfleet.model.text import clean
 
+if TYPE_CHECKING:
+    from virtfleet.jobs.auditing import Auditor
+    from virtfleet.jobs.journal import Journal
+
+T = TypeVar("T")
 Report = Callable[[int, int, str], None]
 
 HOST_BACK = 60.0
 """Seconds that a host which was lost in a step may take to come back."""
 _TRIES = 3
 """Times that a step is begun anew because its host was lost."""
-_RATE_OVER = 5.0
-"""Seconds over which the rate is measured."""
 _TELL_EVERY = 0.1
 
 _CERTAIN = (RefusedError, NotFoundError, AmbiguousError, UnsupportedError)
@@ -65,19 +73,38 @@ class _Stopped(Exception):  # noqa: N818 - no error: somebody wants it so
 
 
 class Execution:
-    """One job on its way. `tell(job)` is called in the loop with each new value of it."""
+    """One job on its way. `tell(job)` is called in the loop with each new value of it.
+
+    `owner`: who runs it, in the journal's words. `forward` and `backward` raise
+    StoreError when the journal fails or somebody else has the job: then nothing
+    more is done, and it can be resumed.
+    """
 
     def __init__(
-        self, job: Job, journal: Journal, runner: Runner, gates: Gates, tell: Callable[[Job], None]
+        self,
+        job: Job,
+        journal: Journal,
+        runner: Runner,
+        gates: Gates,
+        tell: Callable[[Job], None],
+        *,
+        owner: str,
+        auditor: Auditor | None = None,
     ) -> None:
         self.job = job
         self._journal = journal
         self._runner = runner
         self._gates = gates
         self._tell = tell
+        self._owner = owner
+        self._auditor = auditor
         self._cancelled = asyncio.Event()
-        self._moved: deque[tuple[float, int]] = deque()
+        self._meter = Meter()
         self._told = 0.0
+        self._repeated = False
+        """The step that is under way was begun a second time: it may have acted the first."""
+        self._away: set[str] = set()
+        """Hosts that were waited for in vain."""
 
     # ---- from outside
 
@@ -90,23 +117,26 @@ class Execution:
     async def forward(self) -> None:
         """Do what is not done yet. Ends with the job done, undone or broken."""
         try:
-            async with self._gates.jobs:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._or_cancelled(stack.enter_async_context(self._gates.jobs))
+                if self._auditor is not None and self.job.started is None:
+                    await self._or_cancelled(self._auditor.begins(self.job))
                 await self._begin(JobState.RUNNING, "begun" if self.job.started is None else "resumed")
                 for n in range(len(self.job.plan.steps)):
                     await self._step(n)
                 await self._end(JobState.DONE)
         except _Stopped:
             await self._take_back(JobState.CANCELLED, "", "")
+        except StoreError:
+            raise
         except VirtfleetError as error:
-            await self._take_back(JobState.FAILED, error.message, error.cure)
+            await self._take_back(JobState.FAILED, _text(error), error.cure)
 
     async def backward(self) -> None:
         """Take back what was done, and what perhaps was."""
-        error, cure = self.job.error, self.job.cure
-        if self._is_final():
-            return
+        error = next((record.error for record in self.job.records if record.error), "")
         async with self._gates.jobs:
-            await self._undo_all(JobState.CANCELLED, error, cure)
+            await self._take_back(JobState.CANCELLED, error, "")
 
     # ---- forward
 
@@ -114,66 +144,69 @@ class Execution:
         step, record = self.job.plan.steps[n], self.job.records[n]
         if record.state is StepState.DONE:
             return
-        again = record.state is not StepState.PENDING
-        self._check_cancelled(step)
-        async with self._gates.step(step):
-            self._check_cancelled(step)
+        self._repeated = record.state is not StepState.PENDING
+        async with contextlib.AsyncExitStack() as stack:
+            await self._or_cancelled(stack.enter_async_context(self._gates.step(step)))
+            self._check_cancelled()
             await self._record(n, replace(record, state=StepState.BEGUN, began=time.time(), error=""))
             try:
-                result = await self._act(step, again)
+                result = await self._act(step)
             except _CERTAIN as error:
-                # A step that was begun before may have acted then.
-                state = StepState.BEGUN if again else StepState.PENDING
-                failed = replace(self.job.records[n], state=state, error=error.message, ended=time.time())
-                await self._record(n, failed, f"{step.title}: refused: {error.message}")
+                state = StepState.BEGUN if self._repeated else StepState.PENDING
+                await self._failed(n, state, "refused", error)
+                raise
+            except StoreError:
                 raise
             except VirtfleetError as error:
-                failed = replace(
-                    self.job.records[n], state=StepState.FAILED, error=error.message, ended=time.time()
-                )
-                await self._record(n, failed, f"{step.title}: failed: {error.message}")
+                await self._failed(n, StepState.FAILED, "failed", error)
                 raise
         done = replace(self.job.records[n], state=StepState.DONE, result=result, ended=time.time())
         await self._record(n, done, step.title)
 
-    def _check_cancelled(self, step: Step) -> None:
-        if self._cancelled.is_set() and not self._is_final():
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
             raise _Stopped
 
-    def _is_final(self) -> bool:
-        """Whether a step that can't be taken back was begun."""
-        return any(
-            step.final and record.state is not StepState.PENDING
-            for step, record in zip(self.job.plan.steps, self.job.records, strict=True)
-        )
+    async def _failed(self, n: int, state: StepState, how: str, error: VirtfleetError) -> None:
+        failed = replace(self.job.records[n], state=state, error=_text(error), ended=time.time())
+        await self._record(n, failed, f"{self.job.plan.steps[n].title}: {how}: {_text(error)}")
 
-    async def _act(self, step: Step, again: bool) -> Any:
+    async def _act(self, step: Step) -> Any:
         """The step's result. A host that was lost is awaited, and the step begun again."""
-        results = {record.id: record.result for record in self.job.records if record.state is StepState.DONE}
-        args = resolved(step.args, results) | {"job": self.job.id}
+        args = resolved(step.args, self._results()) | {"job": self.job.id}
         for attempt in range(1, _TRIES + 1):
-            call = args | ({"again": True} if again else {})
+            call = args | ({"again": True} if self._repeated else {})
             try:
-                return await self._or_cancelled(
-                    self._runner.run(step.host, step.op, call, step.timeout, self._progressed), step
-                )
+                running = self._run(step, step.op, call)
+                return await (running if step.final else self._or_cancelled(running))
             except _LOST as error:
                 if attempt == _TRIES or not step.host:
                     raise
-                self._say(f"waiting for {step.host}: {error.message}")
-                await self._journal.note(self.job.id, time.time(), f"{step.title}: {error.message}; waiting")
-                if not await self._or_cancelled(self._runner.answers(step.host, HOST_BACK), step):
+                self._repeated = True
+                self._say(f"waiting for {step.host}: {_text(error)}")
+                await self._note(f"{step.title}: {_text(error)}; waiting for {step.host}")
+                if not await self._or_cancelled(self._runner.answers(step.host, HOST_BACK)):
+                    self._away.add(step.host)
                     raise
-                again = True
         raise AssertionError("unreachable")
 
-    async def _or_cancelled(self, work: Any, step: Step) -> Any:
+    async def _run(self, step: Step, op: str, args: dict[str, Any]) -> Any:
+        """The result of an operation on the step's host. Raises only what is ours to raise."""
+        try:
+            result = await self._runner.run(step.host, op, args, step.timeout, self._progressed)
+        except VirtfleetError:
+            raise
+        except Exception as error:
+            raise InternalError(f"{op}: {type(error).__name__}: {error}") from error
+        return {} if result is None else result
+
+    async def _or_cancelled(self, work: Awaitable[T]) -> T:
         """What `work` gives; _Stopped, with `work` cancelled, when somebody cancels the job first."""
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._cancelled.wait())
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done() and not step.final:
+            if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
                 if task.cancelled() or task.exception() is not None:
@@ -184,118 +217,120 @@ class Execution:
             if not task.done():
                 task.cancel()
 
+    def _results(self) -> dict[str, Any]:
+        return {each.id: each.result for each in self.job.records if each.state is StepState.DONE}
+
     # ---- backward
 
     async def _take_back(self, ending: JobState, error: str, cure: str) -> None:
-        if self._is_final():
-            why = error or "cancelled"
-            await self._end(
-                JobState.BROKEN,
-                f"{why}; data was being deleted, so there is no way back",
-                cure or "`job resume` goes on with it",
-            )
+        """Undoes what can be; a job that was deleting data is broken instead."""
+        if not _is_final(self.job):
+            await self._undo_all(ending, error, cure)
             return
-        await self._undo_all(ending, error, cure)
+        steps = zip(self.job.plan.steps, self.job.records, strict=True)
+        left = "; ".join(step.title for step, record in steps if record.state is not StepState.DONE)
+        await self._end(
+            JobState.BROKEN,
+            f"{error or 'cancelled'}; data was being deleted, so there is no way back; not done: {left}",
+            cure or f"`job resume {self.job.id}` goes on with it",
+        )
 
     async def _undo_all(self, ending: JobState, error: str, cure: str) -> None:
         self._cancelled.clear()
         await self._begin(JobState.UNDOING, "taking back", error, cure)
-        steps, problems = self.job.plan.steps, []
+        steps, problems = self.job.plan.steps, list[str]()
         for n in reversed(range(len(steps))):
-            record = self.job.records[n]
+            record, undo = self.job.records[n], steps[n].undo
             if record.state in (StepState.PENDING, StepState.UNDONE):
                 continue
-            undo = steps[n].undo
-            uncertain = record.state is not StepState.DONE
             if undo is not None:
                 try:
-                    await self._undo(n, undo, uncertain)
+                    await self._undo(n, undo)
+                except StoreError:
+                    raise
                 except VirtfleetError as problem:
-                    problems.append(f"{undo.title or steps[n].title} on {steps[n].host}: {problem.message}")
-                    await self._journal.note(self.job.id, time.time(), f"could not undo: {problems[-1]}")
+                    problems.append(f"{undo.title or steps[n].title} on {steps[n].host}: {_text(problem)}")
+                    await self._note(f"could not undo: {problems[-1]}")
                     continue
+            elif problems:
+                continue  # a later step, which could not be undone, may need its result
             await self._record(n, replace(self.job.records[n], state=StepState.UNDONE, ended=time.time()))
         if problems:
-            left = "; ".join(problems)
             await self._end(
                 JobState.BROKEN,
-                f"{error or 'cancelled'}; not all could be taken back: {left}",
-                "`job rollback` tries again",
+                f"{error or 'cancelled'}; not all could be taken back: {'; '.join(problems)}",
+                f"`job rollback {self.job.id}` tries again",
             )
         else:
             await self._end(ending, error, cure)
 
-    async def _undo(self, n: int, undo: Undo, uncertain: bool) -> None:
+    async def _undo(self, n: int, undo: Undo) -> None:
         step, record = self.job.plan.steps[n], self.job.records[n]
-        results = {each.id: each.result for each in self.job.records if each.state is StepState.DONE}
-        if not uncertain:
+        uncertain = record.state is not StepState.DONE
+        results = self._results()
+        if record.result is not None:
             results[step.id] = record.result
         args = resolved(undo.args, results, lenient=uncertain) | {"job": self.job.id}
-        if uncertain:
-            args["uncertain"] = True
-        await self._record(n, replace(record, state=StepState.UNDOING if uncertain else record.state))
+        await self._record(n, replace(record, state=StepState.UNDOING))
         self._say(undo.title or f"taking back: {step.title}")
         async with self._gates.step(step):
-            for attempt in range(1, _TRIES + 1):
-                try:
-                    await self._runner.run(step.host, undo.op, args, step.timeout, self._progressed)
-                    break
-                except _LOST as error:
-                    self._say(f"waiting for {step.host}: {error.message}")
-                    if attempt == _TRIES or not await self._runner.answers(step.host, HOST_BACK):
-                        raise
-        await self._journal.note(self.job.id, time.time(), undo.title or f"taken back: {step.title}")
+            result = await self._undone(step, undo, args, uncertain)
+        left = result.get("left") if isinstance(result, dict) else None
+        tail = f" (left alone: {clean(str(left), 500)})" if left else ""
+        await self._note(f"{undo.title or f'taken back: {step.title}'}{tail}")
+
+    async def _undone(self, step: Step, undo: Undo, args: dict[str, Any], uncertain: bool) -> Any:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return await self._run(step, undo.op, args | ({"uncertain": True} if uncertain else {}))
+            except NotFoundError as error:  # whoever deleted it has taken everything back
+                return {"left": _text(error)}
+            except _LOST as error:
+                if attempt == _TRIES or step.host in self._away:
+                    raise
+                uncertain = True
+                self._say(f"waiting for {step.host}: {_text(error)}")
+                if not await self._runner.answers(step.host, HOST_BACK):
+                    self._away.add(step.host)
+                    raise
+        raise AssertionError("unreachable")
 
     # ---- what is written and told
 
     async def _begin(self, state: JobState, note: str, error: str = "", cure: str = "") -> None:
+        if state is JobState.RUNNING:
+            self._check_cancelled()
         now = time.time()
-        job = replace(
-            self.job, state=state, error=error, cure=cure, started=self.job.started or now, ended=None
-        )
-        if state is JobState.RUNNING and self._cancelled.is_set():
-            raise _Stopped
-        self._now(job)
-        await self._journal.save(job, note=note, time=now)
+        started = self.job.started or now
+        self._now(replace(self.job, state=state, error=error, cure=cure, started=started, ended=None))
+        await self._journal.save(self.job, (), note, now, owner=self._owner)
 
     async def _end(self, state: JobState, error: str = "", cure: str = "") -> None:
         now = time.time()
-        done = len(self.job.plan.steps) if state is JobState.DONE else self.job.progress.step
-        job = replace(
-            self.job,
-            state=state,
-            error=error,
-            cure=cure,
-            ended=now,
-            progress=Progress(step=done, steps=len(self.job.plan.steps)),
-        )
-        await self._journal.save(job, note=f"{state.value}{': ' if error else ''}{error}", time=now)
+        progress = progress_of(self.job.plan, self.job.records)
+        job = replace(self.job, state=state, error=error, cure=cure, ended=now, progress=progress)
+        note = f"{state.value}{': ' if error else ''}{error}"
+        entry = None if self._auditor is None else await self._auditor.entry(job)
+        await self._journal.save(job, (), note, now, owner=self._owner, entry=entry)
         self._now(job)
 
     async def _record(self, n: int, record: StepRecord, note: str = "") -> None:
         records = (*self.job.records[:n], record, *self.job.records[n + 1 :])
-        done = sum(each.state is StepState.DONE for each in records)
         text = self.job.plan.steps[n].title if record.state is StepState.BEGUN else self.job.progress.text
-        progress = Progress(step=done, steps=len(records), text=text)
-        self._moved.clear()
-        job = replace(self.job, records=records, progress=progress)
-        await self._journal.save(job, (n,), note, time.time())
+        job = replace(self.job, records=records, progress=progress_of(self.job.plan, records, text))
+        await self._journal.save(job, (n,), note, time.time(), owner=self._owner)
+        self._meter.next_step()
         # Somebody may have cancelled it while this was written.
         self._now(replace(job, state=self.job.state))
 
+    async def _note(self, text: str) -> None:
+        await self._journal.note(self.job.id, time.time(), text)
+
     def _progressed(self, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
-        self._moved.append((now, done))
-        while now - self._moved[0][0] > _RATE_OVER and len(self._moved) > 2:
-            self._moved.popleft()
-        since, before = self._moved[0]
-        seconds = now - since
-        rate = (done - before) / seconds if seconds > 0.2 and done >= before else None
-        eta = (total - done) / rate if rate and total else None
-        progress = replace(
-            self.job.progress, done=done, total=total, rate=rate, eta=eta, text=text or self.job.progress.text
-        )
+        later = _bytes_later(self.job)
+        progress = self._meter.measured(self.job.progress, done, total, clean(text, 200), later)
         self.job = replace(self.job, progress=progress)
+        now = time.monotonic()
         if now - self._told >= _TELL_EVERY:
             self._told = now
             self._tell(self.job)
@@ -308,28 +343,18 @@ class Execution:
         self._tell(job)
 
 
-def resolved(args: Mapping[str, Any], results: Mapping[str, Any], *, lenient: bool = False) -> dict[str, Any]:
-    """`args` with each `{"$from": STEP, "key": KEY}` replaced by that value of the step's result.
+def _is_final(job: Job) -> bool:
+    """Whether a step that can't be taken back was begun."""
+    steps = zip(job.plan.steps, job.records, strict=True)
+    return any(step.final and record.state is not StepState.PENDING for step, record in steps)
 
-    `lenient`: what has no result is left out, for the undo of a step that perhaps was never done.
-    """
-    found: dict[str, Any] = {}
-    for name, value in args.items():
-        if isinstance(value, Mapping) and "$from" in value:
-            result = results.get(value["$from"])
-            if isinstance(result, Mapping) and value["key"] in result:
-                found[name] = result[value["key"]]
-            elif not lenient:
-                raise RefusedError(f"the step {value['$from']} gave no {value['key']}")
-        elif isinstance(value, Mapping):
-            found[name] = resolved(value, results, lenient=lenient)
-        elif isinstance(value, list | tuple):
-            found[name] = [
-                resolved(each, results, lenient=lenient)
-                if isinstance(each, Mapping) and "$from" not in each
-                else resolved({"_": each}, results, lenient=lenient).get("_")
-                for each in value
-            ]
-        else:
-            found[name] = value
-    return found
+
+def _bytes_later(job: Job) -> int:
+    """What the steps after the one that is under way will move."""
+    steps = zip(job.plan.steps, job.records, strict=True)
+    return sum(step.bytes for step, record in steps if record.state is StepState.PENDING)
+
+
+def _text(error: VirtfleetError) -> str:
+    """Hosts and guests may have written it."""
+    return clean(error.message, 500)

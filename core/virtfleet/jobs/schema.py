@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text
 
-VERSION = 1
+VERSION = 2
 
 tables = MetaData()
 
@@ -26,7 +28,8 @@ jobs = Table(
     Column("ended", Float),
     Column("plan", Text, nullable=False),
     Column("owner", Text, nullable=False),
-    Column("cancel", Integer, nullable=False, default=0),
+    Column("cancel", Integer, nullable=False, server_default="0"),
+    Column("before", Text, nullable=False, server_default=""),
     Index("jobs_by_state", "state"),
     Index("jobs_by_created", "created"),
 )
@@ -88,26 +91,46 @@ _SQLITE_APPEND_ONLY = tuple(
     "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
     for verb in ("UPDATE", "DELETE")
 )
+_SQLITE_NO_REPLACE = (
+    # INSERT OR REPLACE takes the old row away without asking the trigger of DELETE.
+    "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit "
+    "WHEN EXISTS (SELECT 1 FROM audit WHERE n = NEW.n) "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+)
 _POSTGRESQL_APPEND_ONLY = (
     "CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
     "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
 )
+_NEW: Mapping[str, Sequence[str]] = {
+    "sqlite": (*_SQLITE_APPEND_ONLY, _SQLITE_NO_REPLACE),
+    "postgresql": _POSTGRESQL_APPEND_ONLY,
+}
+_ADD_BEFORE = "ALTER TABLE jobs ADD COLUMN before TEXT NOT NULL DEFAULT ''"
+_UPGRADES: Mapping[int, Mapping[str, Sequence[str]]] = {
+    2: {"sqlite": (_ADD_BEFORE, _SQLITE_NO_REPLACE), "postgresql": (_ADD_BEFORE,)}
+}
+"""What makes a version of the one before it."""
 
 
 def create(connection: sa.Connection) -> None:
-    """Makes the tables where there are none. ValueError: they are of a newer version of us."""
-    if connection.dialect.name == "postgresql":
+    """Makes the tables, or makes old ones new. ValueError: they are of a newer version of us."""
+    engine = connection.dialect.name
+    if engine == "postgresql":
         # Two consoles that start at once must not both make them; the number is ours alone.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(7312645)"))
-    if sa.inspect(connection).has_table(versions.name):
-        found = connection.execute(sa.select(versions.c.version)).scalar_one()
-        if found > VERSION:
-            raise ValueError(f"the journal is of version {found}, this virtfleet knows up to {VERSION}")
+    if not sa.inspect(connection).has_table(versions.name):
+        tables.create_all(connection)
+        for statement in _NEW[engine]:
+            connection.exec_driver_sql(statement)
+        connection.execute(versions.insert().values(version=VERSION))
         return
-    tables.create_all(connection)
-    more = _POSTGRESQL_APPEND_ONLY if connection.dialect.name == "postgresql" else _SQLITE_APPEND_ONLY
-    for statement in more:
-        connection.execute(sa.text(statement))
-    connection.execute(versions.insert().values(version=VERSION))
+    found = connection.execute(sa.select(versions.c.version)).scalar_one()
+    if found > VERSION:
+        raise ValueError(f"the journal is of version {found}, this virtfleet knows up to {VERSION}")
+    for version in range(found + 1, VERSION + 1):
+        for statement in _UPGRADES[version][engine]:
+            connection.exec_driver_sql(statement)
+    if found < VERSION:
+        connection.execute(versions.update().values(version=VERSION))

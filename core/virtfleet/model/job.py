@@ -66,22 +66,24 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Steps done."""
     steps: int = 0
     done: int = 0
-    """Bytes moved."""
+    """Bytes moved by the step that is under way."""
     total: int = 0
     rate: float | None = None
     """Bytes per second, of the last seconds."""
     eta: float | None = None
     """Seconds."""
+    base: float = 0.0
+    """Share of the job, 0 to 1, that the steps have which are done; bytes weigh."""
+    share: float = 0.0
+    """And that the step has which is under way."""
     text: str = ""
     """What it does now."""
 
     @property
     def fraction(self) -> float:
         """0 to 1: steps, with bytes inside the step that moves them."""
-        if not self.steps:
-            return 0.0
-        inside = min(1.0, self.done / self.total) if self.total else 0.0
-        return min(1.0, (self.step + inside) / self.steps)
+        inside = max(0.0, min(1.0, self.done / self.total)) if self.total > 0 else 0.0
+        return min(1.0, self.base + inside * self.share)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +127,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     uuid: str
     name: str
     outcome: str
-    """done, failed, cancelled, undone, broken."""
+    """done, failed, cancelled, broken; refused: it was not begun."""
     detail: str = ""
     before: str = ""
     """XML, without secrets."""
