@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 OPEN_WITHIN = 10.0
 _STATUS_WITHIN = 6.0
-_PIECE = 4096
-"""Bytes that are interpreted in one go (some 10 ms)."""
+_READ = 4096
+_PIECE = 128
+"""Bytes that are interpreted in one go: some milliseconds, of the worst kind 20."""
+_TURN = 0.012
+"""Seconds after which it is others' turn."""
 _UNSENT = 64 * 1024
 """Typed or pasted bytes that wait for a guest; of more, the newest are dropped."""
 _BELL_EVERY = 1.0
@@ -87,7 +90,7 @@ class GuestConsole:
         try:
             args = {"uuid": self.subject.uuid, "force": force}
             opened = await fleet.request(host, "console.open", args, timeout=OPEN_WITHIN)
-            reader, self._writer = await asyncio.open_unix_connection(opened["path"], limit=_PIECE)
+            reader, self._writer = await asyncio.open_unix_connection(opened["path"], limit=_READ)
         except VirtfleetError as error:
             self.in_use = isinstance(error, RefusedError) and "in use" in error.message
             self._say(Phase.ENDED, error.message, "" if self.in_use else error.cure)
@@ -109,11 +112,15 @@ class GuestConsole:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await reader.read(_PIECE):
+            while data := await reader.read(_READ):
                 started = time.perf_counter()
-                self.emulator.feed(data)
-                self.changed()
-                await asyncio.sleep(time.perf_counter() - started)
+                for at in range(0, len(data), _PIECE):
+                    self.emulator.feed(data[at : at + _PIECE])
+                    took = time.perf_counter() - started
+                    if took > _TURN or at + _PIECE >= len(data):
+                        self.changed()
+                        await asyncio.sleep(took)
+                        started = time.perf_counter()
 
     def _say(self, phase: Phase, reason: str = "", cure: str = "") -> None:
         self.phase, self.reason, self.cure = phase, reason, cure

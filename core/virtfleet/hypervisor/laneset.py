@@ -29,6 +29,7 @@ class Lanes:
             return Lane(name, opener, door=door, on_stuck=on_stuck, patience=patience)
 
         self._make = lane
+        self._forget = reach.forget
         self._numbers = itertools.count(1)
         self._alone = reach.one_connection
         self.monitor = lane("monitor")
@@ -44,11 +45,13 @@ class Lanes:
         if self._alone:
             yield self.long
             return
-        lane = self._make(f"extra{next(self._numbers)}")
+        name = f"extra{next(self._numbers)}"
+        lane = self._make(name)
         try:
             yield lane
         finally:
             await lane.close()
+            self._forget(name)
 
     async def close(self) -> None:
         for lane in {self.monitor, self.detail, self.storage, self.long}:

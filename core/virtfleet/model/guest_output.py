@@ -40,7 +40,7 @@ _PUBLIC = frozenset({4, 20})
 """Insertion, line feeds. Not the one that locks the keyboard."""
 _SOFT_RESET = "\x1b[!p"
 
-_GROUND, _ESCAPE, _CSI_BODY, _CSI_DROP, _STRING, _STRING_END, _DESIGNATE, _SHARP, _SKIP = range(9)
+_GROUND, _ESCAPE, _CSI_BODY, _CSI_DROP, _STRING, _STRING_END, _DESIGNATE, _SKIP = range(8)
 
 
 class Sieve:
@@ -105,9 +105,7 @@ class Sieve:
             if char >= "0":
                 self._state = _GROUND
             return True
-        if state == _SHARP and char == "8":
-            out.append("\x1b#8")
-        elif state == _DESIGNATE and char in _CHARSETS:
+        if char in _CHARSETS:  # how the charset just named is designated
             out.append(f"\x1b{self._body}{char}")
         return self._ground()
 
@@ -141,8 +139,6 @@ class Sieve:
             self._state, self._length = _STRING, 0
         elif char in "()":
             self._state, self._body = _DESIGNATE, char
-        elif char == "#":
-            self._state = _SHARP
         elif char < "0":
             self._state = _SKIP
         elif char in _SIMPLE:

@@ -18,9 +18,8 @@ from typing import Any
 
 import pyte
 from pyte import modes
-from pyte.screens import Char, Cursor, Margins, StaticDefaultDict
+from pyte.screens import Char, Cursor, Margins, StaticDefaultDict, wcwidth
 from rich.cells import cell_len
-from wcwidth import wcwidth
 
 from virtfleet.model.guest_output import Sieve
 
@@ -28,8 +27,8 @@ SCROLLBACK = 5000
 """Lines kept of what has scrolled away."""
 _SOFT_RESET = "\x1b[!p"
 _ALTERNATE = frozenset({47, 1047, 1049})
-_UNSUPPORTED = frozenset({3, 6})
-"""132 columns; an origin that pyte fails on."""
+_UNSUPPORTED = frozenset({3, 5, 6})
+"""132 columns; reverse video, for which pyte writes every cell anew; an origin that it fails on."""
 _CURSOR_KEYS = 1 << 5
 _BRACKETED_PASTE = 2004 << 5
 
@@ -172,16 +171,22 @@ class _Screen(pyte.Screen):
         self.index()
 
     def scroll_up(self, count: int = 1, *_: Any) -> None:
-        self._scroll(count, (self.margins or Margins(0, self.lines - 1)).bottom, self.index)
+        top, bottom = self.margins or Margins(0, self.lines - 1)
+        by = min(max(1, count), bottom - top + 1)
+        if top == 0 and self._main is None:
+            for y in range(by):
+                self._keep(self.buffer.get(y))
+        self._move(top, bottom, -by)
 
     def scroll_down(self, count: int = 1, *_: Any) -> None:
-        self._scroll(count, (self.margins or Margins(0, self.lines - 1)).top, self.reverse_index)
+        top, bottom = self.margins or Margins(0, self.lines - 1)
+        self._move(top, bottom, min(max(1, count), bottom - top + 1))
 
-    def _scroll(self, count: int, edge: int, step: Callable[[], None]) -> None:
-        before, self.cursor.y = self.cursor.y, edge
-        for _ in range(min(max(1, count), self.lines)):
-            step()
-        self.cursor.y = before
+    def _move(self, top: int, bottom: int, by: int) -> None:
+        """The rows between the margins go down, or with a negative number up."""
+        rows = {y: self.buffer.pop(y) for y in range(top, bottom + 1) if y in self.buffer}
+        self.buffer.update({y + by: row for y, row in rows.items() if top <= y + by <= bottom})
+        self.dirty.update(range(top, bottom + 1))
 
     # ---- cursor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,15 +25,23 @@ _NAMES = (
     "black", "red", "green", "brown", "blue", "magenta", "cyan", "white", "brightblack", "brightred",
     "brightgreen", "brightbrown", "brightblue", "brightmagenta", "brightcyan", "brightwhite",
 )  # fmt: skip
-_ON_DARK = (
+_DARK_TEXT = (
     "1b1f27 e06c75 98c379 d5a15c 61a0ef c678dd 56b6c2 c5cad3 "
     "7a828f ff8a92 b5e08f f0c674 8fbfff dc9ff0 7fd6e0 ffffff"
 )
-_ON_LIGHT = (
+_DARK_GROUND = (
+    "1b1f27 8c2f39 3b6e2f 7a5a1e 2456a0 6f3a86 1f6f78 a9b0bb "
+    "4a515c b03a46 4f8f3f 9a7428 3470c4 8a4aa5 2a8a95 d5d9e0"
+)
+_LIGHT_TEXT = (
     "20242b b41f30 24702e 8a5700 175ca8 8a2d9b 0f6f78 70757d "
     "4a4f57 d63545 2f8c3b a86c00 2a74c8 a34ab5 14868f 101216"
 )
-"""White text has to be read there too."""
+_LIGHT_GROUND = (
+    "d9dbdf f4b6bc bfe3b4 f2dcae b8d4f4 e3c3ec b5e2e6 ececea "
+    "c4c7cc f8cdd2 d3edcb f7e8c6 cfe2f8 ecd7f2 cdecef f4f4f2"
+)
+"""A guest thinks that its ground is black: here its white text is to be read on white, too."""
 _TRUE_COLOUR = re.compile("[0-9a-f]{6}")
 _WHEEL = 3
 
@@ -197,7 +206,9 @@ def _named(palette: str) -> dict[str, Color]:
     return {**dict(zip(_NAMES, colours, strict=True)), "bfightmagenta": colours[13]}  # as pyte spells it
 
 
-_PALETTES = {True: _named(_ON_DARK), False: _named(_ON_LIGHT)}
+_TEXT = {True: _named(_DARK_TEXT), False: _named(_LIGHT_TEXT)}
+_GROUND = {True: _named(_DARK_GROUND), False: _named(_LIGHT_GROUND)}
+"""By whether the theme is dark."""
 
 
 @lru_cache(maxsize=4096)
@@ -205,8 +216,8 @@ def _style(look: Look, dark: bool) -> Style:
     """No blinking: one thing that blinks draws the eye from all others."""
     text, ground, bold, italic, underlined, struck, reverse, _ = look
     return Style(
-        color=_colour(text, dark),
-        bgcolor=_colour(ground, dark),
+        color=_colour(text, _TEXT[dark]),
+        bgcolor=_colour(ground, _GROUND[dark]),
         bold=bold or None,
         italic=italic or None,
         underline=underlined or None,
@@ -215,8 +226,8 @@ def _style(look: Look, dark: bool) -> Style:
     )
 
 
-def _colour(name: str, dark: bool) -> Color | None:
+def _colour(name: str, palette: Mapping[str, Color]) -> Color | None:
     """None: the theme's own, also for what is no colour."""
     if _TRUE_COLOUR.fullmatch(name):
         return Color.parse(f"#{name}")
-    return _PALETTES[dark].get(name)
+    return palette.get(name)

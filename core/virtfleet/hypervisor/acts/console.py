@@ -121,10 +121,9 @@ class Console:
         self.name = name_of(domain)
         if not domain.isActive():
             raise RefusedError(f"{self.name} is off: nobody is at its console", cure="start it")
-        stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
         flags = libvirt.VIR_DOMAIN_CONSOLE_FORCE if force else 0
         try:
-            domain.openConsole(self.device or None, stream, flags)  # type: ignore[arg-type] # None: the first
+            stream = self._open_stream(conn, domain, flags)
         except libvirt.libvirtError as error:
             raise self._why_not(error) from error
         self._stream = stream
@@ -132,6 +131,19 @@ class Console:
         with contextlib.suppress(libvirt.libvirtError):  # a driver without a connection has none to lose
             conn.registerCloseCallback(self._cut_off, None)
             self._lane.before_drop(lambda: _unregister(conn))
+
+    def _open_stream(
+        self, conn: libvirt.virConnect, domain: libvirt.virDomain, flags: int
+    ) -> libvirt.virStream:
+        stream = conn.newStream(libvirt.VIR_STREAM_NONBLOCK)
+        device: Any = self.device or None  # None: the first
+        try:
+            domain.openConsole(device, stream, flags)
+        except libvirt.libvirtError as error:
+            if not flags or error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+                raise
+            return self._open_stream(conn, domain, 0)  # LXC knows no flags, and refuses nobody
+        return stream
 
     def _why_not(self, error: libvirt.libvirtError) -> VirtfleetError:
         said = str(error.get_error_message() or "").lower()
