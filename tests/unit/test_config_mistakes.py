@@ -14,10 +14,13 @@ from virtfleet.errors import ConfigError
 
 HOST_KEYS = (
     "allocation_ratio, disabled, fence, interval, migration_address, networks_interval, pools_interval, "
-    "reserved, ssh, traits, uri, volumes_interval, zone"
+    "projects, reserved, ssh, traits, uri, volumes_interval, zone"
 )
 SSH_KEYS = "agent, config, connect_timeout, identity, jump, known_hosts, port, user"
-TOP_KEYS = "defaults, flavors, hosts, images, limits, name, projects, store, ui, volume_types"
+TOP_KEYS = (
+    "defaults, flavors, groups, hosts, images, limits, name, pci_aliases, projects, "
+    "scheduler, store, ui, volume_types, zones"
+)
 SECRETS = "env:NAME, file:PATH (mode 0600) or prompt"
 
 

@@ -344,7 +344,7 @@ async def test_a_journal_of_the_version_before_is_made_new(tmp_path: Path) -> No
     await book.close()
     with sqlite3.connect(tmp_path / "jobs.db") as raw:
         raw.executescript(
-            "ALTER TABLE jobs DROP COLUMN before; DROP TRIGGER audit_no_replace;"
+            "ALTER TABLE jobs DROP COLUMN before; DROP TRIGGER audit_no_replace; DROP TABLE claims;"
             "UPDATE virtfleet_version SET version = 1"
         )
     book = JobBook(tmp_path, World())

@@ -17,14 +17,18 @@ from virtfleet.config.folders import config_dir
 from virtfleet.config.settings import (
     Flavor,
     FleetSettings,
+    GroupSettings,
     HostDefaults,
     HostSettings,
     Image,
     JobLimits,
+    PciAlias,
     Project,
+    Scheduler,
     Store,
     UiSettings,
     VolumeType,
+    Zone,
     with_names,
 )
 from virtfleet.config.shape import shape, unknown_key, wrong
@@ -40,8 +44,17 @@ _MAPS: dict[str, type] = {
     "images": Image,
     "volume_types": VolumeType,
     "projects": Project,
+    "groups": GroupSettings,
+    "zones": Zone,
+    "pci_aliases": PciAlias,
 }
-_STRUCTS: dict[str, type] = {"ui": UiSettings, "store": Store, "limits": JobLimits}
+_STRUCTS: dict[str, type] = {
+    "ui": UiSettings,
+    "store": Store,
+    "limits": JobLimits,
+    "scheduler": Scheduler,
+}
+_OF_ZONE = ("allocation_ratio", "reserved")
 _SINGLE = ("name", *_STRUCTS)
 _KEYS = ("defaults", *_SINGLE, *_MAPS)
 
@@ -97,10 +110,11 @@ def load(path: Path | str) -> FleetSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file: its sections, host defaults already merged into its hosts."""
+    """One file: its sections, and the defaults of its hosts."""
 
     file: Path
     keys: dict[str, Node]
+    defaults: Node | None = None
 
     @property
     def base(self) -> Path:
@@ -142,16 +156,37 @@ def _read(path: Path) -> _Part | None:
         if key in _MAPS and not isinstance(node.value, dict | None):
             raise wrong(node, key, "a mapping from names to their settings")
     keys = dict(root.value)
-    part = _Part(path, keys)
     defaults = keys.pop("defaults", None)
-    if defaults is not None and defaults.value is not None:
-        shape(defaults, HostDefaults, "defaults", part.base, partial=True)
-        if "hosts" in keys:
-            hosts = keys["hosts"]
-            entries = hosts.value if isinstance(hosts.value, dict) else {}
-            merged = {name: _merged(defaults, host) for name, host in entries.items()}
-            keys["hosts"] = replace(hosts, value=merged)
+    part = _Part(path, keys, defaults if defaults is not None and defaults.value is not None else None)
+    if part.defaults is not None:
+        shape(part.defaults, HostDefaults, "defaults", part.base, partial=True)
     return part
+
+
+def _inherit(parts: list[_Part]) -> None:
+    """Gives each host what the `defaults` of its file and then its zone say and it does not."""
+    zones: dict[str, Node] = {}
+    for part in parts:
+        section = part.keys.get("zones")
+        for name, zone in (
+            section.value.items() if section is not None and isinstance(section.value, dict) else ()
+        ):
+            if isinstance(zone.value, dict):
+                given = {key: node for key, node in zone.value.items() if key in _OF_ZONE}
+                zones[name] = replace(zone, value=given)
+    for part in parts:
+        hosts = part.keys.get("hosts")
+        if hosts is None or not isinstance(hosts.value, dict):
+            continue
+        merged = {}
+        for name, host in hosts.value.items():
+            merged[name] = whole = _merged(part.defaults, host) if part.defaults is not None else host
+            place = whole.value.get("zone") if isinstance(whole.value, dict) else None
+            if place is not None and isinstance(place.value, str) and place.value in zones:
+                zone = zones[place.value]
+                under = _merged(part.defaults, zone) if part.defaults is not None else zone
+                merged[name] = _merged(under, host)
+        part.keys["hosts"] = replace(hosts, value=merged)
 
 
 def _merged(under: Node, over: Node) -> Node:
@@ -167,6 +202,7 @@ def _merged(under: Node, over: Node) -> Node:
 
 
 def _assemble(path: Path, parts: list[_Part]) -> FleetSettings:
+    _inherit(parts)
     plain: dict[str, Any] = {"path": str(path), "name": path.stem}
     for key in _SINGLE:
         given = [part for part in parts if key in part.keys]

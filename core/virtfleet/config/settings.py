@@ -24,6 +24,7 @@ Bytes = Annotated[int, Meta(ge=0, extra={"bytes": True})]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Ratio = Annotated[float, Meta(gt=0, le=1000)]
+Weight = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Interval = Annotated[float, Meta(ge=0.5, le=3600)]
 PathText = Annotated[str, Meta(extra={"path": True})]
 Internal = Meta(extra={"internal": True})
@@ -94,6 +95,8 @@ class HostSettings(HostDefaults, frozen=True, kw_only=True):
     """libvirt's connection URI."""
     migration_address: str = ""
     """Where other hosts send migrations; empty: the host of the URI."""
+    projects: tuple[str, ...] = ()
+    """Only VMs of these projects may come here; empty: of any."""
     disabled: Annotated[str, Meta(extra={"reason": DISABLED})] = ""
     """Why not to connect; empty: connect. The file accepts true or a text."""
     simulate: Annotated[int | None, Internal] = None
@@ -104,6 +107,8 @@ class Flavor(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: Positive
     memory: Bytes
     disk: Bytes = 0
+    extra_specs: dict[str, str | int | float | bool] = {}
+    """What else its VMs need of a host, in Nova's words: hw:numa_nodes, trait:ssd, capabilities:..."""
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +131,13 @@ class VolumeType(msgspec.Struct, frozen=True, kw_only=True):
     provisioning: Literal["thin", "thick"] = "thin"
 
 
+class TypeQuota(msgspec.Struct, frozen=True, kw_only=True):
+    """Upper limits of a project for volumes of one type."""
+
+    volumes: Count | None = None
+    capacity: Bytes | None = None
+
+
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """Upper limits of a project; None: no limit."""
 
@@ -134,10 +146,93 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     memory: Bytes | None = None
     volumes: Count | None = None
     capacity: Bytes | None = None
+    volume_types: dict[str, TypeQuota] = {}
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     quota: Quota = Quota()
+    zones: tuple[str, ...] = ()
+    """Where alone its VMs may be; empty: anywhere."""
+    hosts: tuple[str, ...] = ()
+    """The same, by host."""
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """How much each weigher counts when a host is chosen; a negative number packs instead of spreading."""
+
+    memory: Weight = 1.0
+    cpu: Weight = 1.0
+    disk: Weight = 1.0
+    io: Weight = -1.0
+    """Builds and migrations that are running there."""
+    vms: Weight = 0.0
+    version: Weight = 1.0
+    soft_affinity: Weight = 1.0
+    soft_anti_affinity: Weight = 1.0
+    failed_builds: Weight = -1_000_000.0
+    metrics: Weight = 1.0
+
+
+class WeightsOfZone(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not given is as in `scheduler`."""
+
+    memory: Weight | None = None
+    cpu: Weight | None = None
+    disk: Weight | None = None
+    io: Weight | None = None
+    vms: Weight | None = None
+    version: Weight | None = None
+    soft_affinity: Weight | None = None
+    soft_anti_affinity: Weight | None = None
+    failed_builds: Weight | None = None
+    metrics: Weight | None = None
+
+
+class Zone(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for the hosts of a zone, where a host does not say it itself."""
+
+    allocation_ratio: AllocationRatio | None = None
+    reserved: Reserved | None = None
+    weights: WeightsOfZone = WeightsOfZone()
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the weigher `metrics`: how much each live figure counts; 0: not at all."""
+
+    cpu: Weight = -1.0
+    """Per percent of CPU that is busy."""
+    io: Weight = 0.0
+    """Per byte per second of the disks."""
+
+
+class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
+    """How the host of a VM is chosen."""
+
+    weights: Weights = Weights()
+    metrics: Metrics = Metrics()
+    host_subset_size: Positive = 1
+    """One of so many of the best is taken at random."""
+    seed: int | None = None
+    """Of that choice, for tests; None: another each time."""
+    max_vms_per_host: Positive = 50
+    max_io_per_host: Positive = 8
+    fresh_within: Annotated[float, Meta(gt=0, le=86400)] = 60.0
+    """Seconds that a host's last sample may be old."""
+
+
+class GroupSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """VMs that belong together, or apart; each names its group in its metadata."""
+
+    policy: Literal["affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity"]
+    max_per_host: Positive = 1
+    """With anti-affinity."""
+
+
+class PciAlias(msgspec.Struct, frozen=True, kw_only=True):
+    """Devices that a flavor may ask for by a name; numbers as in lspci -n."""
+
+    vendor: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{4}$")]
+    product: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{4}$")]
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +272,10 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, Image] = {}
     volume_types: dict[str, VolumeType] = {}
     projects: dict[str, Project] = {}
+    groups: dict[str, GroupSettings] = {}
+    zones: dict[str, Zone] = {}
+    scheduler: Scheduler = Scheduler()
+    pci_aliases: dict[str, PciAlias] = {}
     ui: UiSettings = UiSettings()
     store: Store = Store()
     limits: JobLimits = JobLimits()

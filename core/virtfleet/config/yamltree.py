@@ -19,6 +19,7 @@ from virtfleet.errors import ConfigError
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_DEPTH = 32
 MAX_NODES = 1_000_000
+_TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 
 Scalar = str | int | float | bool | None
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -79,6 +80,8 @@ def parse(text: str, file: str) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{file}:{mark.line + 1}" if mark else file
+        if "nesting depth" in (error.problem or ""):  # newer libraries have a limit of their own
+            raise ConfigError(_TOO_DEEP, where=where) from None
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise ConfigError(f"not valid YAML: {problem}", where=where) from None
     except yaml.YAMLError as error:
@@ -114,7 +117,7 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         line = event.start_mark.line + 1
         if depth > MAX_DEPTH:
-            raise self._error(event, f"nested more than {MAX_DEPTH} deep")
+            raise self._error(event, _TOO_DEEP)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self._open:
                 raise self._error(event, f"the alias *{event.anchor} stands inside what it repeats")

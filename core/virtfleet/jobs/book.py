@@ -34,6 +34,7 @@ from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
     from virtfleet.jobs.journal import Journal
+    from virtfleet.jobs.quotas import Room
     from virtfleet.jobs.rows import LogLine, Stored
 
 log = logging.getLogger(__name__)
@@ -138,8 +139,19 @@ class JobBook:
 
     # ---- doing
 
-    async def submit(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
-        """Begins to carry out a plan. `detached`: only writes it down, for another process to take."""
+    async def submit(
+        self,
+        plan: Plan,
+        *,
+        origin: str = "",
+        batch: str = "",
+        detached: bool = False,
+        room: Room | None = None,
+    ) -> Job:
+        """Begins to carry out a plan. `detached`: only writes it down, for another process to take.
+
+        `room`: the quota that its claims must fit into. RefusedError: they don't.
+        """
         self._may_change()
         journal = await self._opened()
         now = time.time()
@@ -156,12 +168,12 @@ class JobBook:
         )
         self._ours.add(job.id)
         if detached:
-            await journal.add(job, NOBODY)
+            await journal.add(job, NOBODY, room)
             self._tell(job)
             return job
         self._starting.add(job.id)
         try:
-            await journal.add(job, self._token)
+            await journal.add(job, self._token, room)
             self._tell(job)
             self._run(journal, job, forward=True)
         finally:

@@ -20,10 +20,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from virtfleet.config.settings import Store
 from virtfleet.errors import ConfigError, NotFoundError
-from virtfleet.jobs import rows, schema
+from virtfleet.jobs import quotas, rows, schema
 from virtfleet.jobs.database import QUICK, READING, open_postgresql, open_sqlite
 from virtfleet.jobs.errors import StoreError, TakenError
 from virtfleet.jobs.owners import GIVEN_UP, NOBODY
+from virtfleet.jobs.quotas import Room
 from virtfleet.jobs.rows import LogLine, Stored
 from virtfleet.jobs.schema import audit, jobs, log, runners
 from virtfleet.model.job import AuditEntry, Job, JobState, StepState
@@ -70,11 +71,12 @@ class Journal:
 
     # ---- jobs
 
-    async def add(self, job: Job, owner: str) -> None:
-        """RefusedError: there is text in it that can't be written down."""
+    async def add(self, job: Job, owner: str, room: Room | None = None) -> None:
+        """RefusedError: there is text in it that can't be written down, or `room` has none for its claims."""
         row, steps = rows.row_of_job(job, owner), rows.rows_of_steps(job)
 
         def work(connection: sa.Connection) -> None:
+            quotas.claim(connection, job, room)
             connection.execute(rows.ADD_JOB, row)
             if steps:
                 connection.execute(rows.ADD_STEP, steps)

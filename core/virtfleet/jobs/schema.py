@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy import Column, Float, Index, Integer, MetaData, Table, Text
 
-VERSION = 2
+VERSION = 3
 
 tables = MetaData()
 
@@ -65,6 +65,16 @@ runners = Table(
     Column("beat", Float, nullable=False),
 )
 
+claims = Table(
+    "claims",
+    tables,
+    Column("job", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("uuid", Text, primary_key=True),
+    Column("use", Text, nullable=False),
+    Index("claims_by_project", "project"),
+)
+
 audit = Table(
     "audit",
     tables,
@@ -108,8 +118,14 @@ _NEW: Mapping[str, Sequence[str]] = {
     "postgresql": _POSTGRESQL_APPEND_ONLY,
 }
 _ADD_BEFORE = "ALTER TABLE jobs ADD COLUMN before TEXT NOT NULL DEFAULT ''"
+_ADD_CLAIMS = (
+    "CREATE TABLE claims (job TEXT NOT NULL, project TEXT NOT NULL, uuid TEXT NOT NULL, use TEXT NOT NULL, "
+    "PRIMARY KEY (job, project, uuid))",
+    "CREATE INDEX claims_by_project ON claims (project)",
+)
 _UPGRADES: Mapping[int, Mapping[str, Sequence[str]]] = {
-    2: {"sqlite": (_ADD_BEFORE, _SQLITE_NO_REPLACE), "postgresql": (_ADD_BEFORE,)}
+    2: {"sqlite": (_ADD_BEFORE, _SQLITE_NO_REPLACE), "postgresql": (_ADD_BEFORE,)},
+    3: {"sqlite": _ADD_CLAIMS, "postgresql": _ADD_CLAIMS},
 }
 """What makes a version of the one before it."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from virtfleet.model.action import Action
+from virtfleet.model.project import Claim
 
 
 class Danger(StrEnum):
@@ -108,6 +109,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] = ()
     effects: tuple[Effect, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """What its project's quota must have room for."""
     danger: Danger = Danger.NONE
     made: float = 0.0
     """Unix time."""
