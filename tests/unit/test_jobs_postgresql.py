@@ -13,13 +13,14 @@ import pytest_asyncio
 
 from unit import postgres
 from unit.job_worlds import World, make, plan
+from unit.test_jobs_quotas import room, wants
 from virtfleet.config.secret import Secret
 from virtfleet.config.settings import Store
 from virtfleet.errors import ConfigError, RefusedError
 from virtfleet.jobs import owners, vigil
 from virtfleet.jobs.book import JobBook
 from virtfleet.jobs.journal import Journal
-from virtfleet.model.job import JobState
+from virtfleet.model.job import Job, JobState
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,7 +42,7 @@ async def books(
     monkeypatch.setenv("STORE_PASSWORD", postgres.PASSWORD)
     with server.connect() as raw:
         raw.execute(
-            "DROP TABLE IF EXISTS jobs, steps, log, runners, audit, virtfleet_version CASCADE;"
+            "DROP TABLE IF EXISTS jobs, steps, log, runners, audit, claims, virtfleet_version CASCADE;"
             "DROP FUNCTION IF EXISTS audit_is_append_only"
         )
     made: list[JobBook] = []
@@ -181,6 +182,14 @@ async def test_without_its_journal_a_job_does_nothing_more(server: postgres.Post
     assert world.things == {"a", "b"}
 
 
+async def test_operators_at_once_can_not_exceed_a_quota_together(books: Books) -> None:
+    team = [books(World()) for _ in range(4)]
+    asked = [team[n % 4].submit(wants(f"vm{n}", 1), room=room()) for n in range(20)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(each, Job) for each in found) == 4
+    assert all(isinstance(each, Job | RefusedError) for each in found)
+
+
 async def test_what_is_wrong_with_the_store_is_said_without_its_password(
     server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +216,9 @@ async def test_a_journal_of_the_version_before_is_made_new(server: postgres.Post
     job = await book.wait((await book.submit(plan(make("a")))).id)
     await book.close()
     with server.connect() as raw:
-        raw.execute("ALTER TABLE jobs DROP COLUMN before; UPDATE virtfleet_version SET version = 1")
+        raw.execute(
+            "ALTER TABLE jobs DROP COLUMN before; DROP TABLE claims; UPDATE virtfleet_version SET version = 1"
+        )
     journal = Journal(server.url, postgres.PASSWORD)
     await journal.open()
     assert (await journal.get(job.id)).job == job
