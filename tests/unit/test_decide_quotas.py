@@ -29,8 +29,8 @@ def web(name: str, **more: object) -> Vm:
     return vm(name, project="web", **more)  # type: ignore[arg-type]
 
 
-def claim(uuid: str, project: str = "web", **use: int) -> Claim:
-    return Claim(project=project, uuid=uuid, use=Use(**use))
+def claim(uuid: str, vcpus: int, memory: int) -> Claim:
+    return Claim(project="web", uuid=uuid, use=Use(vms=1, vcpus=vcpus, memory=memory))
 
 
 # ---- use
@@ -78,7 +78,7 @@ HAVE = {"u-a": Use(vms=1, vcpus=2, memory=GIB), "u-b": Use(vms=1, vcpus=1, memor
 
 
 def test_what_fits() -> None:
-    assert quotas.excess("web", HAVE, [claim("new", vms=1, vcpus=1, memory=2 * GIB)], QUOTA) == []
+    assert quotas.excess("web", HAVE, [claim("new", 1, 2 * GIB)], QUOTA) == []
 
 
 def test_what_does_not_says_each_figure() -> None:
@@ -96,15 +96,15 @@ def test_what_does_not_says_each_figure() -> None:
 
 def test_a_claim_that_a_vm_meets_counts_once() -> None:
     seen = {**HAVE, "new": Use(vms=1, vcpus=1, memory=GIB)}
-    assert quotas.excess("web", seen, [claim("new", vms=1, vcpus=1, memory=GIB)], QUOTA) == []
-    assert quotas.excess("web", seen, [claim("new", vms=1, vcpus=2, memory=GIB)], QUOTA) == [
+    assert quotas.excess("web", seen, [claim("new", 1, GIB)], QUOTA) == []
+    assert quotas.excess("web", seen, [claim("new", 2, GIB)], QUOTA) == [
         "project web may have 4 vCPUs, has 4, 1 more are asked for"
     ]
 
 
 def test_who_is_over_may_shrink() -> None:
     much = {"u-a": Use(vms=1, vcpus=9, memory=GIB)}
-    assert quotas.excess("web", much, [claim("u-a", vms=1, vcpus=8, memory=GIB)], QUOTA) == []
+    assert quotas.excess("web", much, [claim("u-a", 8, GIB)], QUOTA) == []
 
 
 _USES = st.builds(Use, vms=st.integers(0, 3), vcpus=st.integers(0, 9), memory=st.integers(0, 99))
