@@ -36,6 +36,7 @@ from virtfleet.hypervisor.zygote import Zygote
 from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
 
 if TYPE_CHECKING:
+    from virtfleet.decide.quotas import Room
     from virtfleet.fleet.history import History
     from virtfleet.jobs.book import JobBook
     from virtfleet.model.action import Action
@@ -250,7 +251,19 @@ class Engine:
             raise RefusedError(
                 f"{plan.title}: since it was planned, {'; '.join(changed)}", cure="plan it again"
             )
-        return await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached)
+        room = self._room(plan)
+        return await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached, room=room)
+
+    def _room(self, plan: Plan) -> Room | None:
+        """What the project of a plan may have and has; None: there is no quota to keep to."""
+        for claim in plan.claims:
+            settings = self.settings.projects.get(claim.project)
+            if settings is not None:
+                from virtfleet.decide.quotas import Room, uses
+
+                have = uses(self._snapshot, self.settings, claim.project)
+                return Room(claim.project, settings.quota, have)
+        return None
 
     @property
     def jobs(self) -> JobBook:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from lab.conftest import FreshLab
 from lab.fleet import Lab
@@ -111,6 +112,45 @@ async def test_what_can_not_be_is_refused_before_anything_is_done(
         with pytest.raises(RefusedError, match=says):
             await watched.engine.plan(action)
     assert left(lab) == before
+
+
+async def test_an_image_that_changed_since_the_plan_is_not_used(
+    site: tuple[Lab, Watched], tmp_path: Path
+) -> None:
+    lab, watched = site
+    before = left(lab)
+    image = tmp_path / "image.qcow2"
+    image.write_bytes(lab.image.read_bytes())
+    plan = await watched.engine.plan(replace(creation(lab, "x"), image=str(image)))
+    with image.open("r+b") as file:  # of the same size
+        last = bytes([image.read_bytes()[-1] ^ 1])
+        file.seek(-1, 2)
+        file.write(last)
+    job = await watched.engine.jobs.wait((await watched.engine.apply(plan)).id)
+    assert job.state is JobState.FAILED
+    assert "has changed since it was planned" in job.error
+    assert left(lab) == before
+
+
+async def test_given_xml_becomes_a_vm_of_ours(site: tuple[Lab, Watched], tmp_path: Path) -> None:
+    lab, watched = site
+    given = tmp_path / "given.xml"
+    given.write_text(
+        "<domain type='qemu'><name>other</name><uuid>11111111-1111-4111-8111-111111111111</uuid>"
+        "<metadata><a:note xmlns:a='urn:a'>kept</a:note></metadata>"
+        "<memory unit='MiB'>96</memory><vcpu>2</vcpu><os><type arch='x86_64'>hvm</type></os>"
+        "<devices><interface type='network'><source network='default'/></interface></devices></domain>"
+    )
+    ref_ = file_ref(str(given))
+    action = CreateVm(name="mine", host="hv1", xml=ref_, start=False, project="web", tags=("t",), title="T")
+    job = await do(watched, action)
+    assert job.state is JobState.DONE, job.error
+    await watched.until(lambda: "mine" in {vm.name for vm in watched.host("hv1").vms}, "it is seen")
+    info = next(vm.info for vm in watched.host("hv1").vms if vm.name == "mine")
+    assert (info.uuid, info.vcpus_max, info.memory_max) == (job.plan.uuid, 2, 96 * MIB)
+    assert (info.project, info.tags, info.title) == ("web", ("t",), "T")
+    assert info.nics[0].mac == job.plan.steps[0].args["macs"][0]
+    assert ">kept</a:note>" in lab.hosts["hv1"].virsh("dumpxml mine")
 
 
 async def test_names_with_quotes_are_only_names(site: tuple[Lab, Watched]) -> None:

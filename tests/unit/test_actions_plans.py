@@ -142,11 +142,14 @@ def test_create_says_why_this_host_and_not_the_others() -> None:
 
 def test_vms_planned_together_see_each_other() -> None:
     first, second = host("hv1"), host("hv2")
-    plan = planner.plan(CreateVm(name="n", image="i"), world(first, second, promised={"hv1": 5 * GIB}))
+    before = planner.plan(CreateVm(name="m", image="i", host="hv1"), world(first, second))
+    plan = planner.plan(CreateVm(name="n", image="i"), world(first, second, beside=(before,)))
     assert plan.host == "hv2"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../x", "a\nb", "-x", ".x", "x" * 201, "a\x1b[2J", " a"])
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "../x", "a\nb", "-x", ".x", "x" * 201, "ü" * 101, "a\x1b[2J", " a"]
+)
 def test_bad_names_are_refused(name: str) -> None:
     assert name_problem(name)
     with pytest.raises(RefusedError):

@@ -217,8 +217,7 @@ async def test_a_journal_of_the_version_before_is_made_new(server: postgres.Post
     await book.close()
     with server.connect() as raw:
         raw.execute(
-            "ALTER TABLE jobs DROP COLUMN before; DROP TABLE claims;"
-            "UPDATE virtfleet_version SET version = 1"
+            "ALTER TABLE jobs DROP COLUMN before; DROP TABLE claims;UPDATE virtfleet_version SET version = 1"
         )
     journal = Journal(server.url, postgres.PASSWORD)
     await journal.open()

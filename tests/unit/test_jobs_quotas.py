@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from unit.job_worlds import World, make, plan
 from virtfleet.config.settings import Quota
+from virtfleet.decide.quotas import Room
 from virtfleet.errors import HostError, RefusedError
 from virtfleet.jobs.book import JobBook
-from virtfleet.jobs.quotas import Room
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 from virtfleet.model.project import Claim, Use

@@ -5,10 +5,11 @@ A simple choice with its reasons; what was not chosen is told with why not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from virtfleet.actions.common import refuse
+from virtfleet.actions.room import room_in
 from virtfleet.actions.world import World
 from virtfleet.errors import RefusedError
 from virtfleet.model import HostView, Pool, PoolState
@@ -17,9 +18,16 @@ from virtfleet.model.plan import Reason
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
-_FILES = ("dir", "fs", "netfs", "gluster")
+_FILES = ("dir", "fs", "netfs")
 """Pools of files, which can hold overlays."""
 _SHOWN = 6
+
+
+class Need(NamedTuple):
+    vcpus: int
+    memory: int
+    container: bool
+    networks: tuple[str, ...]
 
 
 class Choice(NamedTuple):
@@ -27,16 +35,16 @@ class Choice(NamedTuple):
     reasons: list[Reason]
 
 
-def choose_host(action: CreateVm, world: World, memory: int) -> Choice:
+def choose_host(action: CreateVm, world: World, need: Need) -> Choice:
     """RefusedError: no host fits, with the reason for each."""
     fits: list[tuple[int, HostView]] = []
     why_not: list[str] = []
     for host in world.snapshot.hosts.values():
-        reason = _unfit(action, world, host, memory)
+        reason = _unfit(action, world, host, need)
         if reason:
             why_not.append(f"{host.name}: {reason}")
         else:
-            fits.append((free_memory(host) - world.promised.get(host.name, 0), host))
+            fits.append((free_memory(host) - world.promised(host.name).memory, host))
     if not fits:
         raise RefusedError(
             f"create {action.name}: no host fits: {'; '.join(why_not) or 'the fleet is empty'}"
@@ -58,7 +66,7 @@ def free_memory(host: HostView) -> int:
     return max(0, stats.memory_total - stats.memory_used)
 
 
-def _unfit(action: CreateVm, world: World, host: HostView, memory: int) -> str:
+def _unfit(action: CreateVm, world: World, host: HostView, need: Need) -> str:
     """Why not on this host; empty: it fits."""
     if action.zone and host.zone != action.zone:
         return f"in zone {host.zone or '—'}"
@@ -69,14 +77,14 @@ def _unfit(action: CreateVm, world: World, host: HostView, memory: int) -> str:
     if any(vm.name == action.name for vm in host.vms):
         return f"has a VM called {action.name}"
     kind = host.facts.hypervisor if host.facts is not None else ""
-    if action.root and kind not in ("", "LXC"):
+    if need.container and kind not in ("", "LXC"):
         return f"runs {kind}, not LXC"
-    if not action.root and kind == "LXC":
+    if not need.container and kind == "LXC":
         return "runs containers alone"
     reserved = world.settings.hosts[host.name].reserved.memory if host.name in world.settings.hosts else 0
-    if (free := free_memory(host) - reserved - world.promised.get(host.name, 0)) < memory:
+    if (free := free_memory(host) - reserved - world.promised(host.name).memory) < need.memory:
         return f"{format_value(max(0, free), Unit.BYTES)} of memory free"
-    for name in action.networks:
+    for name in need.networks:
         if not name.startswith("bridge:") and not any(
             each.name == name and each.active for each in host.networks
         ):
@@ -85,19 +93,38 @@ def _unfit(action: CreateVm, world: World, host: HostView, memory: int) -> str:
         return f"no pool {action.pool}"
     for image in (action.image, action.iso):
         facts = world.images.get(image)
-        if facts is not None and facts.host and facts.host != host.name:
+        if facts is None:
+            continue
+        if facts.host and facts.host != host.name:
             return f"{facts.name} is on {facts.host}"
-    return ""
+        if facts.arch and host.facts is not None and host.facts.arch not in ("", facts.arch):
+            return f"is of {host.facts.arch}, {facts.name} of {facts.arch}"
+    return _no_pool(action, world, host)
 
 
-def choose_pool(host: HostView, wanted: str, room: int) -> tuple[Pool, list[Reason]]:
-    """The pool for a VM's disks. RefusedError: none has the room, with the reason for each."""
+def _no_pool(action: CreateVm, world: World, host: HostView) -> str:
+    """Why no pool of the host can take its disks; empty: one can."""
+    image, iso = (world.images.get(each) for each in (action.image, action.iso))
+    if image is None and iso is None:
+        return ""
+    why_not = []
+    for pool in host.pools:
+        if not action.pool or pool.name == action.pool:
+            reason = _pool_unfit(pool, room_in(action, image, iso, host, pool))
+            if not reason:
+                return ""
+            why_not.append(f"pool {pool.name}: {reason}")
+    return ", ".join(why_not) or "no pool"
+
+
+def choose_pool(host: HostView, wanted: str, room: Callable[[Pool], int]) -> tuple[Pool, list[Reason]]:
+    """The pool for disks that take `room` bytes of it. RefusedError: none has it, and why each has not."""
     usable: list[Pool] = []
     why_not: list[str] = []
     for pool in host.pools:
         if wanted and pool.name != wanted:
             continue
-        reason = _pool_unfit(pool, room)
+        reason = _pool_unfit(pool, room(pool))
         if reason:
             why_not.append(f"{pool.name}: {reason}")
         else:
@@ -122,7 +149,7 @@ def _pool_unfit(pool: Pool, room: int) -> str:
     if pool.state is not PoolState.RUNNING:
         return pool.state.value
     if pool.type not in _FILES:
-        return f"of type {pool.type}, which holds no image files"
+        return f"of type {pool.type}, whose volumes are no files of the host"
     if pool.available is not None and pool.available < room:
         return f"{format_value(pool.available, Unit.BYTES)} left, {format_value(room, Unit.BYTES)} needed"
     return ""

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from virtfleet.actions.choose_host import choose_pool
 from virtfleet.actions.common import (
     answers,
     find_vm,
-    free_mac,
     is_in_state,
     is_there,
     name_is_free,
     name_problem,
+    pool_has_room,
     refuse,
     release,
+    volume_is_free,
     warning,
 )
-from virtfleet.actions.create import seed_step
+from virtfleet.actions.macs import Macs
+from virtfleet.actions.maker import promises
+from virtfleet.actions.maker_disks import seed_step
+from virtfleet.actions.quotas import claim_for, within_quota
+from virtfleet.actions.room import OVERLAY_ROOM, SEED_ROOM
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk, Volume
 from virtfleet.model.action import CloneVm, Seed
@@ -57,41 +64,34 @@ def plan(action: CloneVm, world: World) -> Plan:
     replaced: dict[str, Any] = {}
     reasons: list[Reason] = []
     effects: list[Effect] = []
+    room: dict[str, int] = {}
+    """Bytes that are taken of each pool."""
     for number, disk in enumerate(disks):
         volume = volumes[disk.target]
         step, made = _disk(action, host, disk, volume, number, uuid)
         pool = step.args["pool"]
-        if any((each.pool, each.name) == (pool, made["volume"]) for each in host.volumes):
-            refuse([f"a volume {made['volume']} is in pool {pool} already"], f"clone {vm.name}")
-        conditions.append(
-            Condition(
-                kind="volume-free",
-                host=host.name,
-                name=made["volume"],
-                value=pool,
-                text=f"no volume in {pool} is called {made['volume']}",
-            )
-        )
+        conditions.append(volume_is_free(host, pool, made["volume"], f"clone {vm.name}"))
+        room[pool] = room.get(pool, 0) + (step.bytes or OVERLAY_ROOM)
         steps.append(step)
         replaced[disk.target] = made
     if seed_disk is not None:
-        pool = next((each.pool for each in volumes.values()), "") or choose_pool(host, action.pool, 0)[0].name
+        pool = action.pool or next((each.pool for each in volumes.values()), "")
+        pool = choose_pool(host, pool, lambda _: SEED_ROOM)[0].name
         name = f"{action.name}-seed.iso"
+        conditions.append(volume_is_free(host, pool, name, f"clone {vm.name}"))
+        room[pool] = room.get(pool, 0) + SEED_ROOM
         # What the original's seed gave is on its disk by now: a new one gives the new name.
         steps.append(seed_step(host.name, pool, name, uuid, action.name, action.seed or Seed(), None))
         replaced[seed_disk.target] = {"pool": pool, "volume": name, "format": "raw"}
     if action.linked:
         reasons.append(warning(f"{vm.name} must not be started as long as {action.name} stands on its disks"))
     steps += _definition(action, host, vm, world, uuid, replaced)
-    promised = sum(each.info.memory_max for each in host.vms)
-    effects.append(
-        Effect(
-            what=f"memory promised on {host.name}",
-            unit="bytes",
-            before=promised,
-            after=promised + vm.info.memory_max,
-        )
-    )
+    for name, bytes_ in room.items():
+        choose_pool(host, name, lambda _, bytes_=bytes_: bytes_)  # type: ignore[misc] # refuses without room
+        conditions.append(pool_has_room(host, name, bytes_))
+    claims = (replace(claim_for(host, vm, world), uuid=uuid, name=action.name),)
+    within_quota(claims, world, f"clone {vm.name}")
+    effects += promises(host, memory=vm.info.memory_max, vcpus=vm.info.vcpus_max)
     kind = "linked clone" if action.linked else "clone"
     return Plan(
         action=action,
@@ -104,6 +104,7 @@ def plan(action: CloneVm, world: World) -> Plan:
         conditions=tuple(conditions),
         effects=tuple(effects),
         reasons=tuple(reasons),
+        claims=claims,
         danger=Danger.CONFIRM if action.linked else Danger.NONE,
         made=world.now,
     )
@@ -116,8 +117,6 @@ def _disk(
     form = "qcow2" if action.linked else (volume.format or disk.format or "raw")
     name = f"{action.name}{suffix}.{'qcow2' if form == 'qcow2' else 'img'}"
     pool = action.pool or volume.pool
-    if pool != volume.pool:
-        choose_pool(host, pool, volume.capacity or 0)
     undo_args: dict[str, Any] = {"pool": pool, "name": name, "uuid": uuid}
     if action.linked:
         backing = {
@@ -160,11 +159,8 @@ def _disk(
 def _definition(
     action: CloneVm, host: HostView, vm: Vm, world: World, uuid: str, replaced: dict[str, Any]
 ) -> list[Step]:
-    macs: list[str] = []
-    while len(macs) < len(vm.info.nics):
-        mac = free_mac(world)
-        if mac not in macs:
-            macs.append(mac)
+    free = Macs(world)
+    macs = [free.new() for _ in vm.info.nics]
     steps = [
         Step(
             id="define",

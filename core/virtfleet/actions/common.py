@@ -10,9 +10,12 @@ from virtfleet.errors import NotFoundError, RefusedError
 from virtfleet.model import HostState, HostView, Vm
 from virtfleet.model.action import VmRef
 from virtfleet.model.plan import Condition, Effect, Reason, Step, Undo
+from virtfleet.query.display import format_value
+from virtfleet.query.field import Unit
 
 MIB = 1 << 20
 _LONGEST_NAME = 200
+"""Bytes in UTF-8: a file may be called so, with a suffix, and file names have at most 255."""
 _CLAIM_SECONDS = 900
 """A claim stands so long unless it is renewed; a job whose console died does not block a VM for ever."""
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -73,10 +76,10 @@ def name_problem(name: str, what: str = "name") -> str:
     """Why a VM or volume can't be called so; empty: it can."""
     if not name:
         return f"the {what} is empty"
-    if len(name) > _LONGEST_NAME:
-        return f"the {what} has {len(name)} characters, at most {_LONGEST_NAME} are accepted"
     if not name.isprintable():
         return f"the {what} {name!a} has control characters or line breaks in it"
+    if (length := len(name.encode("utf-8", "surrogatepass"))) > _LONGEST_NAME:
+        return f"the {what} has {length} bytes, at most {_LONGEST_NAME} are accepted"
     if "/" in name:
         return f"the {what} {name!r} has a slash in it"
     if name.startswith((".", "-")) or name != name.strip():
@@ -98,15 +101,6 @@ def mac_owner(world: World, mac: str) -> str:
             if any(nic.mac.lower() == mac.lower() for nic in vm.info.nics):
                 return f"{vm.name}@{host.name}"
     return ""
-
-
-def free_mac(world: World) -> str:
-    """A new MAC that no VM of the fleet has, as far as is known."""
-    for _ in range(64):
-        mac = world.new_mac()
-        if not mac_owner(world, mac):
-            return mac
-    raise RefusedError("no free MAC address was found")
 
 
 # ---------------------------------------------------------------- conditions
@@ -146,6 +140,30 @@ def keeps(host: HostView, vm: Vm) -> Condition:
         name=vm.name,
         value={"snapshots": vm.info.snapshots, "saved": vm.info.managed_save},
         text=f"{vm.name} has the snapshots and the saved state that it had",
+    )
+
+
+def pool_has_room(host: HostView, pool: str, room: int) -> Condition:
+    left = format_value(room, Unit.BYTES)
+    return Condition(
+        kind="pool-active",
+        host=host.name,
+        name=pool,
+        value=room,
+        text=f"pool {pool} is active and has {left} left",
+    )
+
+
+def volume_is_free(host: HostView, pool: str, name: str, what: str) -> Condition:
+    """RefusedError: there is one of that name already."""
+    if any((each.pool, each.name) == (pool, name) for each in host.volumes):
+        refuse([f"a volume {name} is in pool {pool} on {host.name} already"], what)
+    return Condition(
+        kind="volume-free",
+        host=host.name,
+        name=name,
+        value=pool,
+        text=f"no volume in {pool} is called {name}",
     )
 
 

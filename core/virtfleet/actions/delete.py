@@ -17,10 +17,13 @@ from virtfleet.actions.common import (
     volumes_known,
     warning,
 )
+from virtfleet.actions.maker import promises
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk, Volume
 from virtfleet.model.action import DeleteVm
 from virtfleet.model.plan import Condition, Danger, Effect, Plan, Reason, Step, Undo
+
+_LARGEST_SEED = 64 << 20
 
 
 class Fate(NamedTuple):
@@ -82,7 +85,7 @@ def fate(disk: VmDisk, action: DeleteVm, host: HostView, vm: Vm, world: World) -
         return Fate(disk, None, f"{disk.source} stays: it is no volume of a pool")
     if not wanted:
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays")
-    if disk.device != "disk" and volume.name != f"{vm.name}-seed.iso":
+    if disk.device != "disk" and not is_seed(disk, volume):
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays: a medium, not a disk")
     if disk.shareable:
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays: it is shared")
@@ -90,6 +93,15 @@ def fate(disk: VmDisk, action: DeleteVm, host: HostView, vm: Vm, world: World) -
         how = "uses" if user.vm else "stands on"
         return Fate(disk, None, f"{volume.pool}/{volume.name} stays: {user.text} {how} it")
     return Fate(disk, volume, f"{volume.pool}/{volume.name} is deleted")
+
+
+def is_seed(disk: VmDisk, volume: Volume) -> bool:
+    """Whether it is a seed that we made: the VM may have another name by now."""
+    return (
+        disk.device == "cdrom"
+        and volume.name.endswith("-seed.iso")
+        and (volume.capacity or 0) <= _LARGEST_SEED
+    )
 
 
 def _steps(action: DeleteVm, host: HostView, vm: Vm, world: World, gone: list[Volume]) -> tuple[Step, ...]:
@@ -189,15 +201,7 @@ def _effects(host: HostView, vm: Vm, gone: list[Volume]) -> tuple[Effect, ...]:
         )
         for volume in gone
     ]
-    promised = sum(each.info.memory_max for each in host.vms)
-    effects.append(
-        Effect(
-            what=f"memory promised on {host.name}",
-            unit="bytes",
-            before=promised,
-            after=promised - vm.info.memory_max,
-        )
-    )
+    effects += promises(host, memory=-vm.info.memory_max, vcpus=-vm.info.vcpus_max)
     return tuple(effects)
 
 

@@ -6,12 +6,12 @@ from virtfleet.actions.common import (
     answers,
     find_vm,
     framed,
-    free_mac,
     is_there,
     mac_owner,
     mac_problem,
     refuse,
 )
+from virtfleet.actions.macs import Macs
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk
 from virtfleet.model.action import AttachNic, DetachNic, EjectMedia, InsertMedia
@@ -160,7 +160,7 @@ def _attach(action: AttachNic, host: HostView, vm: Vm, world: World) -> Plan:
         elif owner := mac_owner(world, action.mac):
             problems.append(f"{action.mac} belongs to {owner}")
     refuse(problems, f"attach a NIC to {vm.name}")
-    mac = action.mac.lower() or free_mac(world)
+    mac = action.mac.lower() or Macs(world).new()
     model = action.model or next((nic.model for nic in vm.info.nics if nic.model), "") or "virtio"
     where = f"network {action.network}" if action.network else f"bridge {action.bridge}"
     step = Step(

@@ -14,10 +14,12 @@ from virtfleet.actions.common import (
     name_problem,
     refuse,
 )
+from virtfleet.actions.quotas import claim_for, within_quota
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm
 from virtfleet.model.action import AssignVm, DescribeVm, ProtectVm, RenameVm, SetAutostart, TagVm
 from virtfleet.model.plan import Condition, Danger, Effect, Plan, Reason, Step, Undo
+from virtfleet.model.project import DEFAULT, Claim
 
 Identity = RenameVm | DescribeVm | AssignVm | TagVm | ProtectVm | SetAutostart
 _LONGEST_TAG = 100
@@ -53,6 +55,7 @@ def _plan(
     nothing: str = "",
     conditions: tuple[Condition, ...] = (),
     danger: Danger = Danger.NONE,
+    claims: tuple[Claim, ...] = (),
 ) -> Plan:
     tag = str(type(action).__struct_config__.tag)
     return Plan(
@@ -66,6 +69,7 @@ def _plan(
         conditions=(answers(host), is_there(host, vm), *conditions) if step is not None else (),
         effects=tuple(effects) if step is not None else (),
         reasons=() if step is not None else (Reason(text=nothing),),
+        claims=claims,
         danger=danger if step is not None else Danger.NONE,
         made=world.now,
     )
@@ -169,6 +173,10 @@ def _assign(action: AssignVm, host: HostView, vm: Vm, world: World) -> Plan:
             f"projects: {', '.join(known)}",
         )
     change = {key: text for key, text in wanted.items() if text is not None and text != before[key]}
+    claims: tuple[Claim, ...] = ()
+    if "project" in change:
+        claims = (claim_for(host, vm, world, project=action.project or DEFAULT),)
+        within_quota(claims, world, f"assign {vm.name}")
     words = ", ".join(f"{key} {text or 'none'}" for key, text in change.items())
     step = _metadata(host, vm, f"set {words}", {"set": change}, {"set": {key: before[key] for key in change}})
     effects = [
@@ -183,6 +191,7 @@ def _assign(action: AssignVm, host: HostView, vm: Vm, world: World) -> Plan:
         step if change else None,
         effects,
         nothing="it is assigned so already",
+        claims=claims,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from virtfleet.actions.given import GivenXml
 from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
+from virtfleet.images.facts import ImageFacts
 from virtfleet.jobs.who import whoami
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.action import Action, CreateVm
@@ -25,11 +28,16 @@ class Fleet(Protocol):
 
 async def world_for(action: Action, fleet: Fleet, beside: Sequence[Plan], *, stale_ok: bool) -> World:
     """The world as it is now. RefusedError: an image or a file of the action can't be used."""
-    images = {}
+    images: dict[str, ImageFacts] = {}
+    given: GivenXml | None = None
     if isinstance(action, CreateVm):
         from virtfleet.actions.sources import examine
 
         images = await examine(action, fleet.settings, fleet.snapshot)
+        if action.xml is not None:
+            from virtfleet.actions.given import read
+
+            given = await asyncio.to_thread(read, action.xml)
     return World(
         snapshot=fleet.snapshot,
         settings=fleet.settings,
@@ -38,15 +46,6 @@ async def world_for(action: Action, fleet: Fleet, beside: Sequence[Plan], *, sta
         who=whoami(),
         stale_ok=stale_ok,
         images=images,
-        promised=_promised(beside),
+        given=given,
+        beside=tuple(beside),
     )
-
-
-def _promised(plans: Iterable[Plan]) -> dict[str, int]:
-    """Bytes of memory that these plans will take, by host: they see the same snapshot and not each other."""
-    found: dict[str, int] = {}
-    for plan in plans:
-        if isinstance(plan.action, CreateVm) and plan.effects:
-            memory = plan.effects[0]
-            found[plan.host] = found.get(plan.host, 0) + memory.after - memory.before
-    return found

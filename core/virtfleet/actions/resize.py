@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from virtfleet.actions.common import answers, find_vm, framed, is_in_state, is_there, refuse, warning
+from virtfleet.actions.maker import promises
+from virtfleet.actions.quotas import claim_for, within_quota
 from virtfleet.actions.world import World
 from virtfleet.errors import RefusedError
 from virtfleet.model import HostView, Vm
 from virtfleet.model.action import ResizeVm
 from virtfleet.model.plan import Danger, Effect, Plan, Reason, Step, Undo
+from virtfleet.model.project import Claim
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
@@ -42,6 +45,10 @@ def plan(action: ResizeVm, world: World) -> Plan:
     wants_vcpus = vcpus if vcpus is not None and vcpus != info.vcpus_max else None
     wants_memory = memory if memory is not None and memory // 1024 != info.memory_max // 1024 else None
     renamed = bool(action.flavor) and action.flavor != info.flavor
+    claims: tuple[Claim, ...] = ()
+    if wants_vcpus or wants_memory:
+        claims = (claim_for(host, vm, world, vcpus=wants_vcpus, memory=wants_memory),)
+        within_quota(claims, world, f"resize {vm.name}")
     effects, reasons = _effects(host, vm, wants_vcpus, wants_memory)
     steps: list[Step] = []
     if wants_vcpus or wants_memory:
@@ -89,6 +96,7 @@ def plan(action: ResizeVm, world: World) -> Plan:
         conditions=(answers(host), is_there(host, vm), is_in_state(host, vm)) if steps else (),
         effects=tuple(effects),
         reasons=tuple(reasons),
+        claims=claims,
         danger=Danger.CONFIRM if steps and vm.state.active else Danger.NONE,
         made=world.now,
     )
@@ -128,16 +136,12 @@ def _effects(
                 if memory <= info.memory_max
                 else Reason(text=f"more than {_size(info.memory_max)} of memory only at the next boot")
             )
-        promised = sum(each.info.memory_max for each in host.vms)
-        effects.append(
-            Effect(
-                what=f"memory promised on {host.name}",
-                unit="bytes",
-                before=promised,
-                after=promised - info.memory_max + memory,
-                limit=host.stats.memory_total if host.stats is not None else None,
-            )
-        )
+    changes = promises(
+        host,
+        memory=(memory or info.memory_max) - info.memory_max,
+        vcpus=(vcpus or info.vcpus_max) - info.vcpus_max,
+    )
+    effects += [each for each in changes if each.before != each.after]
     return effects, reasons
 
 

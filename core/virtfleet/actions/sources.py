@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from virtfleet.config import folders
 from virtfleet.config.settings import FleetSettings
@@ -15,14 +19,20 @@ from virtfleet.images.probe import probe
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.action import CreateVm
 
-_heads: dict[str, ImageFacts] = {}
-"""What URLs were, by URL: many VMs are made of one."""
+_heads: dict[str, tuple[float, ImageFacts]] = {}
+"""What URLs were, and when that was asked: many VMs are made of one."""
+_HEAD_LASTS = 60.0
+_CHECKSUM = re.compile(r"(sha256:)?[0-9a-f]{64}", re.ASCII | re.IGNORECASE)
 
 
 async def examine(
     action: CreateVm, settings: FleetSettings, snapshot: FleetSnapshot
 ) -> dict[str, ImageFacts]:
     """Facts of its image and its ISO, by what it calls them. RefusedError: they can't be used."""
+    if action.checksum and not _CHECKSUM.fullmatch(action.checksum):
+        raise RefusedError(
+            f"{action.checksum!a} is no checksum", cure="accepted: sha256: and 64 hexadecimal digits"
+        )
     found: dict[str, ImageFacts] = {}
     for reference in (action.image, action.iso):
         if reference:
@@ -35,21 +45,11 @@ async def _facts(
 ) -> ImageFacts:
     image = settings.images.get(reference)
     source = image.source if image is not None else reference
-    user = image.user if image is not None else ""
+    given = {"user": image.user, "arch": image.arch} if image is not None else {}
     if "://" in source:
-        if source not in _heads:
-            known, size = await asyncio.to_thread(fetch.head, source)
-            _heads[source] = ImageFacts(
-                format=known.format,
-                size=size,
-                virtual_size=known.virtual_size,
-                url=source,
-                name=reference,
-                user=user,
-            )
-        return _heads[source]
-    if (local := await asyncio.to_thread(_local, source, reference, user, action.checksum)) is not None:
-        return local
+        return replace(await _head(source), name=reference, **given)
+    if (local := await asyncio.to_thread(_local, source, reference, action.checksum)) is not None:
+        return replace(local, **given)
     if volume := _volume(source, action.host, snapshot):
         return volume
     names = ", ".join(settings.images) or "none"
@@ -58,7 +58,17 @@ async def _facts(
     )
 
 
-def _local(source: str, reference: str, user: str, checksum: str) -> ImageFacts | None:
+async def _head(url: str) -> ImageFacts:
+    """What is at a URL, asked at most once a minute."""
+    taken, facts = _heads.get(url, (0.0, None))
+    if facts is None or time.monotonic() - taken > _HEAD_LASTS:
+        known, size = await asyncio.to_thread(fetch.head, url)
+        facts = ImageFacts(format=known.format, size=size, virtual_size=known.virtual_size, url=url)
+        _heads[url] = (time.monotonic(), facts)
+    return facts
+
+
+def _local(source: str, reference: str, checksum: str) -> ImageFacts | None:
     """A file of this machine; None: there is no such file."""
     path = Path(source).expanduser()
     if not path.is_file():
@@ -79,7 +89,6 @@ def _local(source: str, reference: str, user: str, checksum: str) -> ImageFacts 
         path=str(path.resolve()),
         sha256=digest,
         name=name,
-        user=user,
     )
 
 

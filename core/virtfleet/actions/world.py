@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from virtfleet.actions.given import GivenXml
 from virtfleet.config.settings import FleetSettings
 from virtfleet.images.facts import ImageFacts
 from virtfleet.model import FleetSnapshot
+from virtfleet.model.plan import Plan
+from virtfleet.model.project import Claim, Use
 
 _OUI = (0x52, 0x54, 0x00)
 """QEMU's and KVM's prefix of MAC addresses."""
@@ -38,7 +41,23 @@ class World:
     """The operator said: also on a host whose data is old."""
     images: Mapping[str, ImageFacts] = field(default_factory=dict)
     """By what the action calls them."""
-    promised: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of memory on each host that plans made just before this one will take."""
+    given: GivenXml | None = None
+    """Of a VM that is to be made from XML."""
+    beside: tuple[Plan, ...] = ()
+    """Plans made just before this one, which saw the same snapshot and not each other."""
     new_uuid: Callable[[], str] = new_uuid
     new_mac: Callable[[], str] = new_mac
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What the plans beside this one will take."""
+        return [claim for plan in self.beside for claim in plan.claims]
+
+    def promised(self, host: str) -> Use:
+        """What the plans beside this one will take on a host."""
+        found = Use()
+        for plan in self.beside:
+            if plan.host == host:
+                for claim in plan.claims:
+                    found = found.plus(claim.use)
+        return found

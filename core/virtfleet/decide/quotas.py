@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from virtfleet.config.settings import FleetSettings, PoolSelector, Quota
 from virtfleet.model import FleetSnapshot, HostView, Vm, Volume
 from virtfleet.model.project import DEFAULT, Claim, Use, VolumeUse
@@ -28,6 +30,15 @@ class Limit(NamedTuple):
     used: int
     limit: int | None
     """None: no limit."""
+
+
+class Room(msgspec.Struct, frozen=True):
+    """What a project may have, and what is seen of it."""
+
+    project: str
+    quota: Quota
+    have: Mapping[str, Use]
+    """What each of its VMs takes, by UUID."""
 
 
 def project_of(vm: Vm) -> str:
@@ -83,6 +94,11 @@ class _Volumes:
                 key: each for each in host.volumes for key in (each.path, f"{each.pool}/{each.name}") if key
             }
         return self._found[host.name]
+
+
+def use_of(host: HostView, vm: Vm, settings: FleetSettings) -> Use:
+    """What one VM takes."""
+    return _Volumes(settings).use(host, vm)
 
 
 def uses(snapshot: FleetSnapshot, settings: FleetSettings, project: str) -> dict[str, Use]:

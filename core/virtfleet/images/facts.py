@@ -23,6 +23,8 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A volume that is there already: where."""
     name: str = ""
     """How people call it."""
+    arch: str = ""
+    """Which machines can run it, where the fleet file says it."""
     user: str = ""
     """The account that its cloud-init gives keys to."""
 

@@ -58,8 +58,9 @@ def fetch(url: str, checksum: str, report: Callable[[int, int, str], None]) -> d
     part = path.with_suffix(".part")
     wanted = checksum.removeprefix("sha256:").lower()
     if not (path.exists() and _still_same(url, path)):
-        _download(url, part, report)
+        mark = _download(url, part, report)
         part.replace(path)
+        _mark_of(path).write_text(mark)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while data := file.read(_CHUNK):
@@ -99,23 +100,40 @@ async def fetch_step(args: Mapping[str, Any], report: Callable[[int, int, str], 
         stopped = True
 
 
+def _mark_of(path: Path) -> Path:
+    """The file that keeps by what the server told this content from another."""
+    return path.with_suffix(".mark")
+
+
+def _mark(headers: Any) -> str:
+    """Entity tag, else date of change; empty: the server gives neither."""
+    return str(headers.get("ETag") or headers.get("Last-Modified") or "")
+
+
 def _still_same(url: str, path: Path) -> bool:
-    """Whether what we have has the size that it has there now."""
+    """Whether what we have has the size and the mark that it has there now."""
     try:
         with _open(url, {"Range": "bytes=0-0"}) as answer:
             total = answer.headers.get("Content-Range", "").rpartition("/")[2]
             size = total if total.isdecimal() else answer.headers.get("Content-Length", "")
-            return bool(size) and int(size) == path.stat().st_size
+            if not size or int(size) != path.stat().st_size:
+                return False
+            return _mark(answer.headers) == _mark_of(path).read_text()
     except (HostError, OSError, ValueError):
         return False
 
 
-def _download(url: str, part: Path, report: Callable[[int, int, str], None]) -> None:
+def _download(url: str, part: Path, report: Callable[[int, int, str], None]) -> str:
+    """The whole into `part`, going on where an earlier one of the same content ended. Returns its mark."""
     have = part.stat().st_size if part.exists() else 0
+    if have and not _goes_on(url, part):
+        have = 0
     with _open(url, {"Range": f"bytes={have}-"} if have else {}) as answer:
         goes_on = answer.status == 206
         done = have if goes_on else 0
         total = done + int(answer.headers.get("Content-Length") or 0)
+        mark = _mark(answer.headers)
+        _mark_of(part).write_text(mark)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if goes_on else os.O_TRUNC), 0o600)
         with open(fd, "r+b" if goes_on else "wb", closefd=True) as file:
             file.seek(done)
@@ -132,6 +150,17 @@ def _download(url: str, part: Path, report: Callable[[int, int, str], None]) -> 
         raise HostError(
             f"{url}: the download broke off at {done} of {total} bytes", cure="try again: it goes on"
         )
+    _mark_of(part).unlink()
+    return mark
+
+
+def _goes_on(url: str, part: Path) -> bool:
+    """Whether what was begun is the beginning of what is there now."""
+    try:
+        with _open(url, {"Range": "bytes=0-0"}) as answer:
+            return bool(mark := _mark(answer.headers)) and mark == _mark_of(part).read_text()
+    except (OSError, ValueError):
+        return False
 
 
 def _open(url: str, headers: Mapping[str, str]) -> Any:

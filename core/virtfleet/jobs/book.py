@@ -33,8 +33,8 @@ from virtfleet.model.job import AuditEntry, Job, JobState, StepRecord, StepState
 from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
+    from virtfleet.decide.quotas import Room
     from virtfleet.jobs.journal import Journal
-    from virtfleet.jobs.quotas import Room
     from virtfleet.jobs.rows import LogLine, Stored
 
 log = logging.getLogger(__name__)

@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from virtfleet.config.settings import Store
+from virtfleet.decide.quotas import Room
 from virtfleet.errors import ConfigError, NotFoundError
 from virtfleet.jobs import quotas, rows, schema
 from virtfleet.jobs.database import QUICK, READING, open_postgresql, open_sqlite
 from virtfleet.jobs.errors import StoreError, TakenError
 from virtfleet.jobs.owners import GIVEN_UP, NOBODY
-from virtfleet.jobs.quotas import Room
 from virtfleet.jobs.rows import LogLine, Stored
 from virtfleet.jobs.schema import audit, jobs, log, runners
 from virtfleet.model.job import AuditEntry, Job, JobState, StepState

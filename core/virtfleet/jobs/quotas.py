@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
 
 import msgspec
 import sqlalchemy as sa
 
-from virtfleet.config.settings import Quota
-from virtfleet.decide.quotas import excess, with_claims
+from virtfleet.decide.quotas import Room, excess, with_claims
 from virtfleet.errors import RefusedError
 from virtfleet.jobs.schema import claims, jobs
 from virtfleet.model.job import Job, JobState
@@ -30,15 +28,6 @@ _OURS = 7312646
 """First half of the number of PostgreSQL's lock; the second is the project's."""
 _COUNT = tuple(state.value for state in JobState if state.active or state is JobState.BROKEN)
 _GREW_OTHERWISE = "vm.delete"
-
-
-class Room(msgspec.Struct, frozen=True):
-    """What a project may have, and what is seen of it."""
-
-    project: str
-    quota: Quota
-    have: Mapping[str, Use]
-    """What each of its VMs takes, by UUID."""
 
 
 def claim(connection: sa.Connection, job: Job, room: Room | None) -> None:

@@ -100,10 +100,10 @@ async def _define_xml(call: Call) -> dict[str, Any]:
             for target, disk in dict(args.get("disks") or {}).items()
         }
         rewrite(root, args["name"], args["uuid"], list(args.get("macs") or ()), paths)
+        if data := args.get("data"):
+            vmdata.put(root, data)
         if claim is not None:
-            metadata = root.find("metadata")
-            if metadata is None:
-                metadata = etree.SubElement(root, "metadata")
+            metadata = vmdata.metadata_of(root)
             for old in metadata.findall(f"{{{vmdata.JOB}}}job"):
                 metadata.remove(old)
             metadata.append(vmdata.namespaced(vmdata.claim_xml(claim), vmdata.JOB, vmdata.JOB_PREFIX))

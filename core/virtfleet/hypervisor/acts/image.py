@@ -48,6 +48,7 @@ async def _ensure(call: Call) -> dict[str, Any]:
                 fd,
                 size,
                 f"uploading {args.get('title') or args['volume']}",
+                args["sha256"],
             )
             path = await lane.call(lambda conn: _finished(conn, args, size), call.deadline)
             return {"path": path, "sent": size}

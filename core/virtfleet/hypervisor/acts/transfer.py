@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable
@@ -53,10 +54,14 @@ async def upload(
     fd: int,
     size: int,
     text: str,
+    sha256: str = "",
 ) -> None:
-    """`size` bytes of `fd` into the volume that `find` gives. RefusedError: no room."""
+    """`size` bytes of `fd` into the volume that `find` gives. RefusedError: no room; or, with `sha256` given,
+    other content: then the last bytes are not sent, so that what arrived can't be taken for whole.
+    """
     loop = asyncio.get_running_loop()
     stop = False
+    digest = hashlib.sha256()
 
     def report(done: int) -> None:
         if not stop:
@@ -69,6 +74,10 @@ async def upload(
         if not data and state[0] < size:
             raise RefusedError("the local file became shorter meanwhile")
         state[0] += len(data)
+        if sha256:
+            digest.update(data)
+            if state[0] == size and digest.hexdigest() != sha256:
+                raise RefusedError("the local file has changed since it was planned", cure="plan it again")
         loop.call_soon_threadsafe(report, state[0])
         return data
 

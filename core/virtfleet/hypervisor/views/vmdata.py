@@ -131,6 +131,43 @@ def namespaced(xml: str, namespace: str, prefix: str) -> Element:
     return moved(plain, None)
 
 
+def metadata_of(root: Element) -> Element:
+    """The <metadata> of a domain's XML, made if there is none."""
+    found = root.find("metadata")
+    return found if found is not None else etree.SubElement(root, "metadata")
+
+
+def put(root: Element, data: Mapping[str, Any]) -> None:
+    """Writes into a domain's XML what is said of a new VM: title, description, project, flavor, group, tags,
+    protected. What is empty leaves what the XML says."""
+    for tag in ("title", "description"):
+        if data.get(tag):
+            found = root.find(tag)
+            (found if found is not None else etree.SubElement(root, tag)).text = str(data[tag])
+    texts = {key: data[key] for key in ("project", "flavor", "group") if data.get(key)}
+    change: dict[str, Any] = {"set": texts, "add_tags": list(data.get("tags") or ())}
+    if data.get("protected"):
+        change["set"]["protected"] = True
+    metadata = metadata_of(root)
+    before = metadata.find(f"{{{VM}}}vm")
+    xml, _ = changed(_plain(before) if before is not None else None, change)
+    if before is not None:
+        metadata.remove(before)
+    if xml is not None:
+        metadata.append(namespaced(xml, VM, PREFIX))
+    if len(metadata) == 0:
+        root.remove(metadata)
+
+
+def _plain(element: Element) -> str:
+    """The text of our element as libvirt gives it: without our namespace."""
+    made = parse(etree.tostring(element, encoding="unicode"))
+    for each in made.iter():
+        each.tag = str(each.tag).removeprefix(f"{{{VM}}}")
+    etree.cleanup_namespaces(made)
+    return _text(made)
+
+
 def _get(root: Element, key: str) -> str:
     found = root.find(key)
     return (found.text or "").strip() if found is not None else ""
