@@ -19,6 +19,7 @@ what crosses the wire from a worker.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -64,6 +65,16 @@ class AmbiguousError(VirtfleetError):
 
 class RefusedError(VirtfleetError):
     code = "refused"
+
+
+class NoValidHostError(RefusedError):
+    """No host can take a VM. `refused`: how many of those that came to it each filter refused."""
+
+    code = "no-valid-host"
+
+    def __init__(self, message: str, refused: Sequence[tuple[str, int]] = (), cure: str = "") -> None:
+        super().__init__(message, cure=cure)
+        self.refused = tuple(refused)
 
 
 class HostError(VirtfleetError):

@@ -53,7 +53,8 @@ class AllocationRatio(msgspec.Struct, frozen=True, kw_only=True):
 
     cpu: Ratio = 4.0
     memory: Ratio = 1.0
-    disk: Ratio = 1.0
+    disk: Ratio = 20.0
+    """Thin volumes may be promised so often (as Cinder does); what is written must always fit."""
 
 
 class Reserved(msgspec.Struct, frozen=True, kw_only=True):
