@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
-import resource
 import shutil
 import tempfile
 import time
@@ -25,18 +23,19 @@ from msgspec.structs import replace
 
 from virtfleet.config import folders
 from virtfleet.config.settings import FleetSettings, HostSettings
-from virtfleet.errors import NotFoundError, RefusedError
+from virtfleet.errors import NotFoundError, RefusedError, VirtfleetError
 from virtfleet.fleet.assembly import blank
 from virtfleet.fleet.events import EventLog
 from virtfleet.fleet.link import Report
 from virtfleet.fleet.prompts import PromptQueue
+from virtfleet.fleet.runtime import raise_descriptor_limit, runtime_folder
 from virtfleet.fleet.supervisor import Supervisor
 from virtfleet.hypervisor import wire
 from virtfleet.hypervisor.zygote import Zygote
 from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
 
 if TYPE_CHECKING:
-    from virtfleet.decide.quotas import Room
+    from virtfleet.actions.desk import Desk
     from virtfleet.fleet.history import History
     from virtfleet.jobs.book import JobBook
     from virtfleet.model.action import Action
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from virtfleet.model.plan import Plan
 
 log = logging.getLogger(__name__)
-
-_DESCRIPTORS = 65_536
-"""Open files that a fleet of any size needs; the usual soft limit of 1,024 is for select()'s sake."""
 
 _SETTLE = 8.0
 """Seconds over which a fleet of 400 hosts and more begins with pools, networks and facts."""
@@ -79,13 +75,14 @@ class Engine:
         self.prompts = PromptQueue(interactive=interactive)
         self.events = EventLog()
         self._history = self._make_history() if keep_history else None
-        self._runtime, self._runtime_lock = _runtime_folder()
+        self._runtime, self._runtime_lock = runtime_folder()
         self._groups = tuple(groups)
         self._zygote = zygote
         self._supervisor: Supervisor | None = None
         self._subscribers: list[Callable[[Delta], None]] = []
         self._waiters: set[asyncio.Event] = set()
         self._jobs: JobBook | None = None
+        self._desk: Desk | None = None
         self.stale_ok = False
         """Act also on hosts whose data is old: only when the operator said so."""
         now = time.time()
@@ -96,7 +93,7 @@ class Engine:
 
     async def start(self) -> None:
         """Begins to connect; returns at once."""
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         hosts = [
             (
                 self._worker_settings(host),
@@ -224,25 +221,33 @@ class Engine:
 
     # ---- changing something
 
-    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan:
-        """What doing `action` would mean; changes nothing. `beside`: what shall be done at the same time.
+    async def plan(self, action: Action, *, beside: Sequence[Plan] = (), avoid: Sequence[str] = ()) -> Plan:
+        """What doing `action` would mean; changes nothing. `beside`: what shall be done at the same time;
+        `avoid`: hosts that a new VM shall not go to.
 
         Raises NotFoundError, and RefusedError with all reasons why it can't be done.
         """
-        if self.read_only:
-            raise RefusedError("read-only: nothing may be changed")
-        from virtfleet.actions import planner
-        from virtfleet.actions.prepare import world_for
+        self._may_change()
+        return await self.desk.plan(action, beside, self._known_jobs, avoid)
 
-        return planner.plan(action, await world_for(action, self, beside, stale_ok=self.stale_ok))
+    async def plan_all(
+        self, actions: Sequence[Action], *, partial: bool = False
+    ) -> tuple[list[Plan], list[VirtfleetError]]:
+        """Plans of what shall be done together, and why the rest can't be.
+
+        New VMs are placed together: all or none; with `partial` as many as find a place.
+        NoValidHostError: not all do.
+        """
+        self._may_change()
+        return await self.desk.plan_all(actions, self._known_jobs, partial=partial)
 
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
         """Begins to carry out a plan, as a job. `detached`: leaves it to another process.
 
-        RefusedError: the world is no longer the one that was planned for, with what has changed.
+        RefusedError: the world is no longer the one that was planned for, with what has changed; or its
+        project's quota has no room any more.
         """
-        if self.read_only:
-            raise RefusedError("read-only: nothing may be changed")
+        self._may_change()
         from virtfleet.actions.conditions import check
 
         changed = check(plan.conditions, self._snapshot, time.monotonic(), stale_ok=self.stale_ok)
@@ -251,19 +256,25 @@ class Engine:
             raise RefusedError(
                 f"{plan.title}: since it was planned, {'; '.join(changed)}", cure="plan it again"
             )
-        room = self._room(plan)
+        room = self.desk.room(plan)
         return await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached, room=room)
 
-    def _room(self, plan: Plan) -> Room | None:
-        """What the project of a plan may have and has; None: there is no quota to keep to."""
-        for claim in plan.claims:
-            settings = self.settings.projects.get(claim.project)
-            if settings is not None:
-                from virtfleet.decide.quotas import Room, uses
+    def _may_change(self) -> None:
+        if self.read_only:
+            raise RefusedError("read-only: nothing may be changed")
 
-                have = uses(self._snapshot, self.settings, claim.project)
-                return Room(claim.project, settings.quota, have)
-        return None
+    @property
+    def desk(self) -> Desk:
+        """Where plans are made."""
+        if self._desk is None:
+            from virtfleet.actions.desk import Desk
+
+            self._desk = Desk(self)
+        return self._desk
+
+    @property
+    def _known_jobs(self) -> Sequence[Job]:
+        return self._jobs.jobs if self._jobs is not None else ()
 
     @property
     def jobs(self) -> JobBook:
@@ -359,58 +370,6 @@ class Engine:
         from virtfleet.fleet.history import History  # numpy takes 0.18 s to import
 
         return History()
-
-
-def _raise_descriptor_limit() -> None:
-    """A socket per worker, and what the faces open: as many as the system allows, within reason."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _runtime_folder() -> tuple[str, int]:
-    """A private folder of this engine for the sockets of its workers; paths of sockets must be short.
-
-    With the descriptor that holds it. Folders of engines that were killed are
-    removed on the way.
-    """
-    runtime = folders.runtime_dir()
-    for left in runtime.glob("[0-9]*-*"):
-        pid = left.name.partition("-")[0]
-        if pid.isdecimal() and not _is_running(int(pid)) and _is_abandoned(left):
-            shutil.rmtree(left, ignore_errors=True)
-    path = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runtime)
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(lock, fcntl.LOCK_SH)
-    return path, lock
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Nobody holds it: the number of a process proves little where containers share a folder."""
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(fd)
 
 
 def _first_view(host: HostSettings, now: float) -> HostView:

@@ -22,7 +22,7 @@ import numpy as np
 from virtfleet.actions import planner
 from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
-from virtfleet.errors import HostError, UnreachableError
+from virtfleet.errors import HostError, UnreachableError, VirtfleetError
 from virtfleet.jobs.book import JobBook
 from virtfleet.model import (
     Delta,
@@ -323,6 +323,9 @@ class Feeder:
     async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan:
         world = World(self.snapshot, self.settings, time.monotonic(), time.time(), "me@here", stale_ok=True)
         return planner.plan(action, world)
+
+    async def plan_all(self, actions: Sequence[Action]) -> tuple[list[Plan], list[VirtfleetError]]:
+        return [await self.plan(action) for action in actions], []
 
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "") -> Job:
         return await self.jobs.submit(plan, origin=origin, batch=batch)

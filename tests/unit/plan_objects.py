@@ -14,6 +14,7 @@ from virtfleet.images.facts import ImageFacts
 from virtfleet.model import (
     FleetSnapshot,
     Freshness,
+    HostFacts,
     HostState,
     HostStats,
     HostView,
@@ -57,6 +58,7 @@ def host(name: str, *vms: Vm, volumes: tuple[Volume, ...] = (), **more: Any) -> 
         "uri": "",
         "state": HostState.UP,
         "freshness": FRESH,
+        "facts": HostFacts(cpus=16, hypervisor="QEMU", arch="x86_64"),
         "stats": HostStats(memory_used=8 * GIB, memory_total=32 * GIB),
         "pools": (
             Pool(uuid="p", name="default", type="dir", state=PoolState.RUNNING, identity=f"local:{name}",

@@ -15,7 +15,7 @@ from virtfleet.actions.conditions import check
 from virtfleet.actions.create import expand
 from virtfleet.actions.verbs import VERBS
 from virtfleet.errors import ConfigError, NotFoundError, RefusedError
-from virtfleet.model import Freshness, HostState, HostStats, VmDisk, VmState, Volume
+from virtfleet.model import Freshness, HostState, VmDisk, VmState, Volume
 from virtfleet.model import action as actions
 from virtfleet.model.action import Action, CreateVm, DeleteVm, VmRef
 from virtfleet.model.plan import Danger
@@ -126,17 +126,19 @@ def test_no_volume_that_another_vm_or_volume_stands_on_is_ever_deleted(
 
 
 def test_create_says_why_this_host_and_not_the_others() -> None:
-    small = host("hv1", stats=HostStats(memory_used=31 * GIB, memory_total=32 * GIB))
+    small = host("hv1", vm("a", VmState.SHUTOFF, memory_max=31 * GIB))
     big, hung = host("hv2"), host("hv3", state=HostState.HUNG)
     plan = planner.plan(CreateVm(name="n", image="i", memory=2 * GIB), world(small, big, hung))
     assert plan.host == "hv2"
     texts = [reason.text for reason in plan.reasons]
-    assert texts[0] == "hv2: most free memory of 1 that fit, 24.0G"
-    assert texts[1] == "not hv1: 1.0G of memory free; hv3: hung"
+    assert texts[0] == "hv2: the only one that fits, 32.0G of memory not promised"
+    assert texts[1] == "not hv1: needs 2.0G, free 1.0G of 32.0G after ratio 1; hv3: hung"
     assert [step.op for step in plan.steps] == [
         "image.ensure", "volume.create", "vm.define", "vm.start", "vm.release"
     ]  # fmt: skip
-    with pytest.raises(RefusedError, match="no host fits: hv1"):
+    with pytest.raises(
+        RefusedError, match=r"no valid host: hv1: needs 99.0G, free 1.0G of 32.0G after ratio 1"
+    ):
         planner.plan(CreateVm(name="n", image="i", memory=99 * GIB), world(small, big))
 
 

@@ -59,7 +59,7 @@ def test_everything_in_its_place(tmp_path: Path, home: Path) -> None:
     identity, known = (str(tmp_path / "id"),), (str(home / "known"),)
     assert hv1.ssh == SshOptions(user="ops", port=2222, identity=identity, known_hosts=known, jump="bastion")
     assert fleet.hosts["lx1"].ssh.user == "root"
-    assert hv1.allocation_ratio == AllocationRatio(cpu=8, memory=1, disk=1)
+    assert hv1.allocation_ratio == AllocationRatio(cpu=8, memory=1, disk=20)
     assert hv1.reserved == Reserved(memory=512 * 1024**2)
     assert hv1.fence == Fence(
         agent="fence_ipmilan",

@@ -24,6 +24,7 @@ import numpy as np
 from textual.message import Message
 from textual.message_pump import MessagePump
 
+from virtfleet.errors import VirtfleetError
 from virtfleet.model import Delta, Event, FleetSnapshot, Prompt
 from virtfleet_tui.hands import Hands
 
@@ -118,6 +119,7 @@ class Fleet(Protocol):
     @property
     def jobs(self) -> Jobs: ...
     async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan: ...
+    async def plan_all(self, actions: Sequence[Action]) -> tuple[list[Plan], list[VirtfleetError]]: ...
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "") -> Job: ...
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from virtfleet.actions.choose_host import choose_pool
+from virtfleet.actions.choose_pool import choose_pool
 from virtfleet.actions.common import (
     answers,
     find_vm,

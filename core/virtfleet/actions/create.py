@@ -6,10 +6,10 @@ import re
 
 import msgspec
 
-from virtfleet.actions.choose_host import Choice, Need, choose_host
 from virtfleet.actions.common import check_host, name_problem, refuse
 from virtfleet.actions.maker import Maker, Sizes
 from virtfleet.actions.maker_disks import Disks
+from virtfleet.actions.placing import choose
 from virtfleet.actions.quotas import within_quota
 from virtfleet.actions.world import World
 from virtfleet.errors import ConfigError, RefusedError
@@ -41,23 +41,26 @@ def expand(action: CreateVm, count: int, first: int = 1) -> list[CreateVm]:
 
 
 def plan(action: CreateVm, world: World) -> Plan:
-    sizes = _sizes(action, world)
+    sizes = sizes_of(action, world)
     problems = [problem] if (problem := name_problem(action.name)) else []
     sources = {"image": action.image, "ISO": action.iso, "XML": action.xml, "root": action.root}
     if len(given := [name for name, value in sources.items() if value]) != 1:
         problems.append(f"one of image, ISO, XML and root makes a VM; given: {', '.join(given) or 'none'}")
     refuse(problems, "create a VM")
-    where = _host(action, world, sizes)
-    host = where.host
-    if any(vm.name == action.name for vm in host.vms):
-        problems.append(f"a VM called {action.name} is on {host.name} already")
+    if action.host:
+        host = check_host(world, action.host)
+        if any(vm.name == action.name for vm in host.vms):
+            problems.append(f"a VM called {action.name} is on {host.name} already")
     image = world.images.get(action.image) if action.image else None
     iso = world.images.get(action.iso) if action.iso else None
     problems += [
-        f"{each.name} is on {each.host}, not on {host.name}"
+        f"{each.name} is on {each.host}, not on {action.host}"
         for each in (image, iso)
-        if each is not None and each.host and each.host != host.name
+        if action.host and each is not None and each.host and each.host != action.host
     ]
+    refuse(problems, f"create {action.name}")
+    where = choose(action, world, sizes)
+    host = world.snapshot.hosts[where.host]
     networks, reasons = _networks(action, world, host, problems)
     refuse(problems, f"create {action.name}")
     maker = Maker(action, world, host, sizes, networks)
@@ -83,7 +86,7 @@ def plan(action: CreateVm, world: World) -> Plan:
     return made
 
 
-def _sizes(action: CreateVm, world: World) -> Sizes:
+def sizes_of(action: CreateVm, world: World) -> Sizes:
     flavors = world.settings.flavors
     if action.flavor and action.flavor not in flavors:
         raise RefusedError(
@@ -99,19 +102,6 @@ def _sizes(action: CreateVm, world: World) -> Sizes:
         action.disk if action.disk is not None else (flavor.disk or None) if flavor else None,
         action.flavor,
     )
-
-
-def _host(action: CreateVm, world: World, sizes: Sizes) -> Choice:
-    if action.host:
-        return Choice(check_host(world, action.host), [])
-    given = world.given
-    need = Need(
-        vcpus=sizes.vcpus,
-        memory=sizes.memory,
-        container=bool(action.root) or (given is not None and given.container),
-        networks=given.networks if given is not None else action.networks,
-    )
-    return choose_host(action, world, need)
 
 
 def _networks(

@@ -107,7 +107,13 @@ class Maker:
                 op=op,
                 host=host.name,
                 title=f"define it: {self.sizes.vcpus} vCPU, {size(self.sizes.memory)} of memory",
-                args={**args, "who": self.world.who, "verb": "vm.create", "seconds": 900},
+                args={
+                    **args,
+                    "who": self.world.who,
+                    "verb": "vm.create",
+                    "seconds": 900,
+                    "limits": self.world.followed().limits(host.name, action.group),
+                },
                 timeout=30.0,
                 undo=Undo(
                     op="vm.undefine",

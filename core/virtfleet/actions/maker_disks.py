@@ -6,17 +6,14 @@ from typing import Any
 
 import msgspec
 
-from virtfleet.actions.choose_host import choose_pool
+from virtfleet.actions.choose_pool import choose_pool
 from virtfleet.actions.common import pool_has_room, refuse, volume_is_free
 from virtfleet.actions.maker import Maker, size
-from virtfleet.actions.room import is_cached, room_in
+from virtfleet.actions.room import EMPTY_DISK, is_cached, room_in
 from virtfleet.images.facts import ImageFacts
 from virtfleet.model.action import Seed
 from virtfleet.model.plan import Effect, Step, Undo
 from virtfleet.model.spec import DiskSpec
-
-EMPTY_DISK = 10 << 30
-"""Of a VM that is to be installed, when no size is given."""
 
 
 class Disks:

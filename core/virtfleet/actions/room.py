@@ -7,6 +7,8 @@ from virtfleet.model import HostView, Pool
 from virtfleet.model.action import CreateVm
 
 MIB = 1 << 20
+EMPTY_DISK = 10 << 30
+"""Of a VM that is to be installed, when no size is given."""
 SEED_ROOM = 2 * MIB
 OVERLAY_ROOM = 64 * MIB
 """What an overlay or a sparse disk takes at once, generously."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING
 
 from virtfleet.actions.given import GivenXml
 from virtfleet.config.settings import FleetSettings
@@ -13,6 +15,9 @@ from virtfleet.images.facts import ImageFacts
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.plan import Plan
 from virtfleet.model.project import Claim, Use
+
+if TYPE_CHECKING:
+    from virtfleet.decide.ledger import Ledger
 
 _OUI = (0x52, 0x54, 0x00)
 """QEMU's and KVM's prefix of MAC addresses."""
@@ -45,8 +50,30 @@ class World:
     """Of a VM that is to be made from XML."""
     beside: tuple[Plan, ...] = ()
     """Plans made just before this one, which saw the same snapshot and not each other."""
+    running: tuple[Plan, ...] = ()
+    """Of jobs that are not over: what they take may not be seen yet."""
+    avoid: tuple[str, ...] = ()
+    """Hosts that a VM was refused by just now."""
+    ledger: Ledger | None = None
+    """Of the fleet, kept from plan to plan; None: one is made."""
+    dice: Random | None = None
     new_uuid: Callable[[], str] = new_uuid
     new_mac: Callable[[], str] = new_mac
+
+    def with_fleet(
+        self, ledger: Ledger, running: tuple[Plan, ...], avoid: tuple[str, ...], dice: Random
+    ) -> World:
+        return replace(self, ledger=ledger, running=running, avoid=avoid, dice=dice)
+
+    def followed(self) -> Ledger:
+        """The ledger as of this snapshot."""
+        ledger = self.ledger
+        if ledger is None:
+            from virtfleet.decide.ledger import Ledger
+
+            ledger = Ledger(self.settings)
+        ledger.follow(self.snapshot)
+        return ledger
 
     @property
     def claims(self) -> list[Claim]:

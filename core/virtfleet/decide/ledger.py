@@ -240,6 +240,21 @@ class Ledger:
         self.io[row] += sign
         self.pools.promise(identity, sign * promise.room, sign * promise.disk)
 
+    def limits(self, host: str, group: str) -> dict[str, Any]:
+        """What may be defined on a host in all, for the claim that is made there: vCPUs, memory, VMs, and
+        members of a group that keeps apart. What is not known is not limited."""
+        row = self.rows.get(host)
+        if row is None:
+            return {}
+        found: dict[str, Any] = {"vms": self.settings.scheduler.max_vms_per_host}
+        for name, capacity in (("vcpus", self.vcpus[row]), ("memory", self.memory[row])):
+            if not np.isnan(capacity):
+                found[name] = int(capacity)
+        rule = self.settings.groups.get(group)
+        if rule is not None and rule.policy == "anti-affinity":
+            found["group"] = {"name": group, "most": rule.max_per_host}
+        return found
+
     def info_at(self, row: int, uuid: str) -> VmInfo | None:
         """The description of a VM that a host shows; None: it does not."""
         return next((info for info in self._infos[row] if info.uuid == uuid), None)

@@ -37,12 +37,16 @@ class Known(NamedTuple):
 
     @property
     def unfit(self) -> str:
-        """Why no VM's disks can be there at all; empty: they can."""
-        if self.pool.state is not PoolState.RUNNING:
-            return self.pool.state.value
-        if self.pool.type not in FILES:
-            return f"of type {self.pool.type}, whose volumes are no files of the host"
-        return ""
+        return unfit(self.pool)
+
+
+def unfit(pool: Pool) -> str:
+    """Why the disks of a VM can't be in a pool at all; empty: they can."""
+    if pool.state is not PoolState.RUNNING:
+        return pool.state.value
+    if pool.type not in FILES:
+        return f"of type {pool.type}, whose volumes are no files of the host"
+    return ""
 
 
 class PoolLedger:

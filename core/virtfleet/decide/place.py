@@ -18,9 +18,13 @@ from virtfleet.decide.ask import Ask
 from virtfleet.decide.filters import FILTERS
 from virtfleet.decide.filters_room import pool_for
 from virtfleet.decide.ledger import Bools, Ledger, Promise
-from virtfleet.decide.question import Filter, Question
+from virtfleet.decide.question import Question
 from virtfleet.decide.weighers import Multipliers, Rows, weigh
 from virtfleet.errors import NoValidHostError
+
+_SHOWN = 6
+"""Hosts of a small fleet, each of which is told about."""
+_NEAREST = 2
 
 
 class Chosen(NamedTuple):
@@ -145,25 +149,27 @@ def _best(q: Question, rows: Rows, multipliers: Multipliers, rng: random.Random)
 
 
 def no_host(q: Question) -> NoValidHostError:
-    """Says which filters refused how many, and what the nearest of them lacks."""
+    """Says which filters refused how many, and of a few hosts why."""
     left = np.ones(len(q.ledger), bool)
     refused: list[tuple[str, int]] = []
-    nearest: tuple[Filter, int] | None = None
+    examples: list[str] = []
     for each in FILTERS:
         mask = each.mask(q)
         if mask is None:
             continue
-        out = left & ~mask
-        if count := int(out.sum()):
-            refused.append((each.name, count))
-            nearest = (each, int(np.flatnonzero(out)[0]))
+        out = np.flatnonzero(left & ~mask)
+        if len(out):
+            refused.append((each.name, len(out)))
+            examples += [f"{q.ledger.names[row]}: {each.why(q, int(row))}" for row in out[:_SHOWN]]
         left &= mask
-    words = ", ".join(f"{name} {count}" for name, count in refused)
-    if nearest is None:
+    if not refused:
         return NoValidHostError("no valid host: the fleet is empty")
-    which, row = nearest
-    example = f"{q.ledger.names[row]}: {which.why(q, row)}"
-    message = f"no valid host: refused by {words}; {example}"
+    if len(q.ledger) <= _SHOWN:
+        return NoValidHostError(f"no valid host: {'; '.join(examples)}", refused)
+    words = ", ".join(f"{name} {count}" for name, count in refused)
+    # The last to be asked came nearest.
+    nearest = "; ".join(examples[-_NEAREST:])
+    message = f"no valid host: refused by {words}; {nearest}"
     return NoValidHostError(message, refused, cure="`placement explain` shows each host")
 
 

@@ -113,15 +113,15 @@ async def carry_out(
     options: Options,
     errors: Sequence[VirtfleetError] = (),
     origin: str = "command line",
+    *,
+    partial: bool = False,
 ) -> int:
-    """Plan and do `actions`; `errors` are of those that came to nothing before. Returns the exit code."""
-    outcome = Outcome(errors=list(errors))
-    plans: list[Plan] = []
-    for action in actions:
-        try:
-            plans.append(await engine.plan(action, beside=plans))
-        except VirtfleetError as error:
-            outcome.errors.append(error)
+    """Plan and do `actions`; `errors` are of those that came to nothing before. Returns the exit code.
+
+    `partial`: of new VMs as many as can be; otherwise all or none.
+    """
+    plans, failed = await engine.plan_all(actions, partial=partial)
+    outcome = Outcome(errors=[*errors, *failed])
     return await carry_out_plans(engine, plans, options, outcome, origin)
 
 

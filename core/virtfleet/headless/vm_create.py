@@ -58,6 +58,7 @@ class Wish:
     no_start: bool
     ready: str
     ready_within: float
+    partial: bool
 
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True)
@@ -71,7 +72,7 @@ _FILE = click.Path(exists=True, dir_okay=False, readable=True)
 @click.option(
     "--first", type=click.IntRange(0), default=1, metavar="N", help="Number of the first (default: 1)."
 )
-@click.option("--host", default="", help="Default: the one with most free memory that fits.")
+@click.option("--host", default="", help="Default: the best that fits; `placement explain` says why.")
 @click.option("--zone", default="", help="Choose among the hosts of this zone.")
 @click.option("-F", "--flavor", default="", help="A flavor of the fleet file.")
 @click.option("--vcpus", type=click.IntRange(1, 4096), metavar="N", help="Instead of the flavor's.")
@@ -107,6 +108,7 @@ _FILE = click.Path(exists=True, dir_okay=False, readable=True)
     help="Done when it runs, when an address is known, when its SSH answers (default: running).",
 )
 @click.option("--ready-within", type=Duration(), default=300.0, metavar="S", help="Default: 300.")
+@click.option("--partial", is_flag=True, help="Of several as many as find a place; default: all or none.")
 @shared_options(*ACTING)
 @click.pass_context
 def _create(ctx: click.Context, /, **given: object) -> int:
@@ -137,7 +139,8 @@ def run(wish: Wish, options: Options) -> int:
             from virtfleet.headless import diagnostics
 
             diagnostics.unreachable(missing)
-        return await acting.carry_out(engine, expand(base, wish.count, wish.first), options)
+        actions = expand(base, wish.count, wish.first)
+        return await acting.carry_out(engine, actions, options, partial=wish.partial)
 
     return session.run(options, settings, work)
 

@@ -78,12 +78,6 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     hugepages: tuple[HugePages, ...] = ()
     kernel: str = ""
     os: str = ""
-    machines: tuple[str, ...] = ()
-    """Machine types that it offers to guests, aliases among them: q35, pc-i440fx-7.2; empty: not known."""
-    cpu_models: tuple[str, ...] = ()
-    """CPU models that it can give to guests; empty: not known."""
-    firmwares: tuple[str, ...] = ()
-    """bios, efi; empty: not known."""
 
 
 class HostStats(msgspec.Struct, frozen=True, array_like=True, gc=False):

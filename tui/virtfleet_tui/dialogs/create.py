@@ -38,7 +38,7 @@ _LINES = (
     ("vcpus", "vCPUs", "1"),
     ("memory", "Memory", "1GiB"),
     ("disk", "Disk", "the image's own size"),
-    ("host", "Host", "the one with most free memory"),
+    ("host", "Host", "the best that fits"),
     ("pool", "Pool", "the one with most room"),
     ("network", "Network", "default; bridge:NAME; several with spaces"),
     ("ssh_key", "SSH key", "file of a public key, for cloud-init"),
@@ -53,7 +53,7 @@ class Fleet(Protocol):
     def snapshot(self) -> FleetSnapshot: ...
     @property
     def settings(self) -> FleetSettings: ...
-    async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan: ...
+    async def plan_all(self, actions: Sequence[Action]) -> tuple[list[Plan], list[VirtfleetError]]: ...
 
 
 class CreateDialog(Dialog[list[tuple[str, Action]]]):
@@ -173,9 +173,9 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
     async def _plan(self, turn: int) -> None:
         try:
             actions = await asyncio.to_thread(self._actions, self._values())
-            made: list[Plan] = []
-            for action in actions:
-                made.append(await self._fleet.plan(action, beside=made))
+            made, errors = await self._fleet.plan_all(actions)
+            if errors:
+                raise errors[0]
         except VirtfleetError as error:
             cure = f"\n\n{error.cure}" if error.cure else ""
             self._show(turn, say((error.message, "warning"), (cure, "muted")), ready=False)

@@ -1,0 +1,130 @@
+"""Where plans are made: keeps what is dear to make, and plans things that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from virtfleet.actions import planner
+from virtfleet.actions.prepare import world_for
+from virtfleet.actions.world import World
+from virtfleet.config.settings import FleetSettings
+from virtfleet.errors import RefusedError, VirtfleetError
+from virtfleet.model import FleetSnapshot
+from virtfleet.model.action import Action, CreateVm
+from virtfleet.model.job import Job, JobState
+from virtfleet.model.plan import Plan
+
+if TYPE_CHECKING:
+    from virtfleet.decide.ledger import Ledger
+    from virtfleet.decide.quotas import Room
+
+_FAILED_LATELY = 600.0
+"""Seconds for which a build that failed counts against its host."""
+
+
+class Fleet(Protocol):
+    """What of the engine is needed."""
+
+    stale_ok: bool
+
+    @property
+    def snapshot(self) -> FleetSnapshot: ...
+    @property
+    def settings(self) -> FleetSettings: ...
+
+
+class Desk:
+    """One of an engine; `jobs`: those that are known, newest last."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._ledger: Ledger | None = None
+        seed = fleet.settings.scheduler.seed
+        self._dice = Random(seed)  # noqa: S311 - no secret
+
+    async def plan(
+        self, action: Action, beside: Sequence[Plan], jobs: Sequence[Job], avoid: Sequence[str] = ()
+    ) -> Plan:
+        """NotFoundError; RefusedError with all reasons why it can't be done."""
+        return planner.plan(action, await self._world(action, beside, jobs, tuple(avoid)))
+
+    async def plan_all(
+        self, actions: Sequence[Action], jobs: Sequence[Job], *, partial: bool
+    ) -> tuple[list[Plan], list[VirtfleetError]]:
+        """Plans that are to be carried out together, and why others can't be.
+
+        New VMs are placed together; unless `partial`, all of them are planned or none.
+        """
+        wanted = await self._place(actions, jobs, partial=partial)
+        plans: list[Plan] = []
+        errors: list[VirtfleetError] = []
+        for action in wanted:
+            try:
+                plans.append(await self.plan(action, plans, jobs))
+            except VirtfleetError as error:
+                errors.append(error)
+        if errors and not partial and any(isinstance(action, CreateVm) for action in actions):
+            plans = [plan for plan in plans if not isinstance(plan.action, CreateVm)]
+        return plans, errors
+
+    async def _place(self, actions: Sequence[Action], jobs: Sequence[Job], *, partial: bool) -> list[Action]:
+        """The actions, new VMs with the host that was chosen for them beside all the others."""
+        new = [action for action in actions if isinstance(action, CreateVm) and not action.host]
+        if len(new) < 2:
+            return list(actions)
+        from virtfleet.actions.create import sizes_of
+        from virtfleet.actions.placing import choose_many
+
+        world = await self._world(new[0], (), jobs, ())
+        if any((each.image, each.iso, each.xml) != (new[0].image, new[0].iso, new[0].xml) for each in new):
+            return list(actions)  # of several images: one after another
+        try:
+            hosts = choose_many(new, world, [sizes_of(each, world) for each in new], partial=partial)
+        except RefusedError as error:
+            raise type(error)(f"create {len(new)} VMs: {error.message}", cure=error.cure) from None
+        found = dict(zip(map(id, new), hosts, strict=True))
+        return [
+            replace(action, host=host) if (host := found.get(id(action))) else action for action in actions
+        ]
+
+    def room(self, plan: Plan) -> Room | None:
+        """What the project of a plan may have and has; None: there is no quota to keep to."""
+        for claim in plan.claims:
+            settings = self._fleet.settings.projects.get(claim.project)
+            if settings is not None:
+                from virtfleet.decide.quotas import Room, uses
+
+                have = uses(self._fleet.snapshot, self._fleet.settings, claim.project)
+                return Room(claim.project, settings.quota, have)
+        return None
+
+    async def _world(
+        self, action: Action, beside: Sequence[Plan], jobs: Sequence[Job], avoid: tuple[str, ...]
+    ) -> World:
+        world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
+        if not isinstance(action, CreateVm):
+            return world
+        if self._ledger is None:
+            from virtfleet.decide.ledger import Ledger
+
+            self._ledger = Ledger(self._fleet.settings)
+        self._ledger.failures = _failures(jobs, world.now)
+        running = tuple(job.plan for job in jobs if job.state.active)
+        return world.with_fleet(self._ledger, running, avoid, self._dice)
+
+
+def _failures(jobs: Sequence[Job], now: float) -> dict[str, int]:
+    """Builds that failed on each host since the last that did not."""
+    found: dict[str, int] = {}
+    for job in jobs:
+        if job.plan.verb != "vm.create" or job.ended is None or now - job.ended > _FAILED_LATELY:
+            continue
+        if job.state is JobState.DONE:
+            found.pop(job.plan.host, None)
+        elif job.state in (JobState.FAILED, JobState.BROKEN):
+            found[job.plan.host] = found.get(job.plan.host, 0) + 1
+    return found
