@@ -240,6 +240,10 @@ class Ledger:
         self.io[row] += sign
         self.pools.promise(identity, sign * promise.room, sign * promise.disk)
 
+    def infos(self, row: int) -> tuple[VmInfo, ...]:
+        """The VMs that a host shows."""
+        return self._infos[row]
+
     def limits(self, host: str, group: str) -> dict[str, Any]:
         """What may be defined on a host in all, for the claim that is made there: vCPUs, memory, VMs, and
         members of a group that keeps apart. What is not known is not limited."""

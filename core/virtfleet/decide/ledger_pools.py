@@ -127,6 +127,19 @@ class PoolLedger:
         np.maximum.at(result, arrays.rows[fit], free[fit])
         return result
 
+    def best(self, size: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """For each host, how often `size` may be promised of the pool that has most for it, and the number of
+        that storage, equal where hosts share it; −1: there is none."""
+        arrays = self.arrays
+        left = np.where(arrays.fit, np.clip(arrays.left - arrays.size, 0.0, None), 0.0)
+        often = np.floor(np.where(np.isfinite(left), left, 0.0) / size)
+        result, storage = np.zeros(len(self.known)), np.full(len(self.known), -1)
+        order = np.argsort(often, kind="stable")
+        # The last to be written is the one with most.
+        result[arrays.rows[order]] = often[order]
+        storage[arrays.rows[order]] = arrays.numbers[order]
+        return result, storage
+
     def hosts_with(
         self, room: float, size: float, images: Sequence[tuple[str, int]], only: NDArray[np.bool_] | None
     ) -> NDArray[np.bool_]:
@@ -160,6 +173,9 @@ class _Arrays:
         """What is promised and not seen: at once, and what it may grow to."""
         self._identities: dict[str, list[int]] = {}
         self._images: dict[str, list[int]] = {}
+        numbers = {identity: n for n, identity in enumerate({pool.pool.identity: 0 for _, pool in each})}
+        self.numbers = np.array([numbers[pool.pool.identity] for _, pool in each], np.int64)
+        """Of the storage behind each."""
         for at, (_, pool) in enumerate(each):
             self._identities.setdefault(pool.pool.identity, []).append(at)
             for image in pool.images:
