@@ -228,7 +228,7 @@ class Engine:
         Raises NotFoundError, and RefusedError with all reasons why it can't be done.
         """
         self._may_change()
-        return await self.desk.plan(action, beside, self._known_jobs, avoid)
+        return await self.desk.plan(action, beside, self.jobs_known, avoid)
 
     async def plan_all(
         self, actions: Sequence[Action], *, partial: bool = False
@@ -239,7 +239,7 @@ class Engine:
         NoValidHostError: not all do.
         """
         self._may_change()
-        return await self.desk.plan_all(actions, self._known_jobs, partial=partial)
+        return await self.desk.plan_all(actions, self.jobs_known, partial=partial)
 
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "", detached: bool = False) -> Job:
         """Begins to carry out a plan, as a job. `detached`: leaves it to another process.
@@ -273,7 +273,8 @@ class Engine:
         return self._desk
 
     @property
-    def _known_jobs(self) -> Sequence[Job]:
+    def jobs_known(self) -> Sequence[Job]:
+        """Those of the journal, if it was opened; newest last."""
         return self._jobs.jobs if self._jobs is not None else ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -13,12 +14,13 @@ from virtfleet.actions.prepare import world_for
 from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import RefusedError, VirtfleetError
-from virtfleet.model import FleetSnapshot
+from virtfleet.model import FleetSnapshot, HostView, Vm
 from virtfleet.model.action import Action, CreateVm
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
+    from virtfleet.decide.explain import Explanation
     from virtfleet.decide.ledger import Ledger
     from virtfleet.decide.quotas import Room
 
@@ -91,6 +93,31 @@ class Desk:
             replace(action, host=host) if (host := found.get(id(action))) else action for action in actions
         ]
 
+    async def explain(self, action: CreateVm, jobs: Sequence[Job]) -> Explanation:
+        """Each host's case for a new VM. RefusedError: its image or flavor can't be used."""
+        from virtfleet.actions.create import sizes_of
+        from virtfleet.actions.placing import ask_of, explained
+
+        world = await self._world(action, (), jobs, ())
+        return explained(ask_of(action, world, sizes_of(action, world)), world)
+
+    async def explain_for(self, host: HostView, vm: Vm, jobs: Sequence[Job]) -> Explanation:
+        """Each host's case for a VM that is there; where it is, its own use does not count."""
+        from virtfleet.actions.placing import ask_for, explained
+
+        world = await self._world(CreateVm(name=vm.name), (), jobs, ())
+        return explained(ask_for(host, vm, world), world)
+
+    def ledger(self, jobs: Sequence[Job]) -> Ledger:
+        """As of the snapshot."""
+        if self._ledger is None:
+            from virtfleet.decide.ledger import Ledger
+
+            self._ledger = Ledger(self._fleet.settings)
+        self._ledger.failures = _failures(jobs, time.time())
+        self._ledger.follow(self._fleet.snapshot)
+        return self._ledger
+
     def room(self, plan: Plan) -> Room | None:
         """What the project of a plan may have and has; None: there is no quota to keep to."""
         for claim in plan.claims:
@@ -108,13 +135,8 @@ class Desk:
         world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
         if not isinstance(action, CreateVm):
             return world
-        if self._ledger is None:
-            from virtfleet.decide.ledger import Ledger
-
-            self._ledger = Ledger(self._fleet.settings)
-        self._ledger.failures = _failures(jobs, world.now)
         running = tuple(job.plan for job in jobs if job.state.active)
-        return world.with_fleet(self._ledger, running, avoid, self._dice)
+        return world.with_fleet(self.ledger(jobs), running, avoid, self._dice)
 
 
 def _failures(jobs: Sequence[Job], now: float) -> dict[str, int]:

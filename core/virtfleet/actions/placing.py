@@ -12,12 +12,14 @@ from virtfleet.actions.room import EMPTY_DISK, OVERLAY_ROOM, SEED_ROOM
 from virtfleet.actions.world import World
 from virtfleet.config.extra_specs import ExtraSpecError, Specs, parse
 from virtfleet.decide.ask import Ask
+from virtfleet.decide.explain import Explanation, explain
 from virtfleet.decide.filters import FILTERS
 from virtfleet.decide.ledger import Promise
 from virtfleet.decide.place import place, place_many, survivors
 from virtfleet.decide.question import Question
 from virtfleet.errors import NoValidHostError, RefusedError
 from virtfleet.images.facts import ImageFacts
+from virtfleet.model import HostView, Vm
 from virtfleet.model.action import CloneVm, CreateVm
 from virtfleet.model.plan import Plan, Reason
 from virtfleet.query.display import format_value
@@ -71,6 +73,36 @@ def specs_of(flavor: str, world: World, sizes: Sizes, what: str) -> Specs:
         return parse(known.extra_specs, sizes.vcpus, sizes.memory)
     except ExtraSpecError as error:
         raise RefusedError(f"{what}: flavor {flavor}: {error}") from None
+
+
+def ask_for(host: HostView, vm: Vm, world: World) -> Ask:
+    """What a VM that is there needs, where it is and elsewhere; its disks are not looked at."""
+    info = vm.info
+    sizes = Sizes(info.vcpus_max, info.memory_max, None, info.flavor)
+    try:
+        specs = specs_of(info.flavor, world, sizes, vm.name)
+    except RefusedError:  # it was resized by hand since
+        specs = Specs()
+    return Ask(
+        name=vm.name,
+        vcpus=info.vcpus_max,
+        memory=info.memory_max,
+        kind="container" if info.os_type == "exe" else "machine",
+        arch=info.arch,
+        project=info.project,
+        group=info.group,
+        networks=tuple(dict.fromkeys(nic.source for nic in info.nics if nic.type == "network")),
+        specs=specs,
+        moving=vm.uuid,
+        stale_ok=world.stale_ok,
+    )
+
+
+def explained(ask: Ask, world: World) -> Explanation:
+    """Each host's case."""
+    ledger = world.followed()
+    with ledger.beside(promises(world)):
+        return explain(ledger, ask, world.monotonic)
 
 
 def _grows_to(image: ImageFacts | None, iso: ImageFacts | None, sizes: Sizes) -> int:

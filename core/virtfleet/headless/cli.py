@@ -14,6 +14,7 @@ from virtfleet.headless import (
     diagnostics,
     job_commands,
     output,
+    placement_commands,
     vm_create,
     vm_reach,
     vm_shape,
@@ -229,7 +230,16 @@ def overview(ctx: click.Context, or_demo: bool) -> int:
     return fleet_tables.run(options, or_demo=or_demo)
 
 
-for _command in (job_commands.job, job_commands.audit, batch_commands.plan, batch_commands.apply):
+for _command in (
+    job_commands.job,
+    job_commands.audit,
+    batch_commands.plan,
+    batch_commands.apply,
+    placement_commands.placement,
+    placement_commands.capacity,
+    placement_commands.group,
+    placement_commands.project,
+):
     cli.add_command(_command)
 
 

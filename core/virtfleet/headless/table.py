@@ -62,7 +62,7 @@ def render(
     rows: Sequence[Any], fields: Sequence[Field[Any]], noun: Noun[Any], style: Style, now: float
 ) -> list[str]:
     """The lines of the table, without line breaks. `now` is CLOCK_MONOTONIC."""
-    stale = [noun.name not in ("event", "job") and is_stale(row, now) for row in rows]
+    stale = [noun.seen and is_stale(row, now) for row in rows]
     columns = [_column(field, rows) for field in fields]
     if not style.chosen and rows:
         columns = [c for c in columns if c.is_name or any(cell != UNKNOWN for cell in c.cells)]

@@ -51,6 +51,8 @@ class Noun(Generic[T]):
     """Words that mean this noun after `:` and on the command line."""
     states: tuple[str, ...] = ()
     """All values of its field `state`."""
+    seen: bool = True
+    """Whether its rows are what a host showed, and so may be old."""
 
     def field(self, word: str) -> Field[T] | None:
         """The field of that name or short word, in any case."""
@@ -207,6 +209,7 @@ _EVENT: Noun[Event] = Noun(
     text_fields=("name", "host", "kind", "what", "detail"),
     short=_short(events.FIELDS, {"event": "what"}),
     aliases=("event", "events", "ev", "log"),
+    seen=False,
 )
 
 _JOB: Noun[Job] = Noun(
@@ -222,6 +225,7 @@ _JOB: Noun[Job] = Noun(
     text_fields=("id", "state", "name", "host", "title", "error"),
     short=_short(jobs.FIELDS, {"job": "id", "vm": "name", "object": "name"}),
     aliases=("job", "jobs", "task", "tasks"),
+    seen=False,
     states=tuple(JobState),
 )
 
