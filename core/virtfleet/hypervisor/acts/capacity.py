@@ -349,8 +349,8 @@ async def _settle(
             if says is Verdict.STAY:
                 write(domain, room.ROOM, room.ROOM_PREFIX, None)
                 return True
+        _forget(conn, [each for each in present if each.mark in stale and each.uuid != ours.uuid])
         if says is Verdict.WAIT and now < until:
-            _forget(conn, [each for each in present if each.mark in stale and each.uuid != ours.uuid])
             return False
         reasons = room.shortage(present, ours, limits)
         back(domain)
