@@ -90,7 +90,7 @@ def of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The locks that were taken, one after another."""
     names: list[str] = []
-    real = capacity.host_lock
+    real = hostlock.host_lock
 
     @contextlib.asynccontextmanager
     async def noted(call: Call, name: str) -> AsyncIterator[bool]:
