@@ -40,6 +40,8 @@ _SAFE = LEASE / 2
 """Seconds after which nothing more is begun under a lock."""
 _ACTS_WITHIN = LEASE / 2 - 5
 """Seconds after which what was begun is cut off: before the lock could be somebody else's."""
+_FRESH = 0.3
+"""Seconds for which what was read is good enough to refuse by."""
 _PATIENCE = 300.0
 """Seconds to wait for a turn. Progress is told meanwhile, so that the request does not run out."""
 _TELL_EVERY = 2.0
@@ -97,6 +99,7 @@ class _Held:
         self.since = time.monotonic()
         self.known: dict[str, Promise] | None = None
         """What was read under it, with what we added."""
+        self._read = 0.0
         self._detailed = False
 
     @property
@@ -108,7 +111,9 @@ class _Held:
         if self.age > _SAFE:
             raise _Late
         detailed = limits.group is not None
+        anew = anew and time.monotonic() - self._read > _FRESH
         if self.known is None or anew or (detailed and not self._detailed):
+            self._read = time.monotonic()
             self.known = {each.uuid: each for each in promised(conn, marks=detailed)}
             self._detailed = detailed
         return list(self.known.values())
