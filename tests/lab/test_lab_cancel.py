@@ -169,7 +169,7 @@ async def test_between_any_two_steps_and_in_the_middle_of_each(site: JobSite, co
         job = await jobs.submit(fresh)
         number.append(job.id)
         await cancelled(site, job)
-        assert site.left() == before, (step.id, occasion)
+        assert site.left() == before, step
 
 
 async def held(site: JobSite) -> int:
