@@ -172,7 +172,8 @@ class Lane:
                 await self._wait(future, deadline)
             except asyncio.CancelledError:
                 try:
-                    if (left := until - _NEARLY - time.monotonic()) > 0:
+                    # Without a door the next call waits for it anyway.
+                    if self._door is not None and (left := until - _NEARLY - time.monotonic()) > 0:
                         await asyncio.wait({future}, timeout=min(linger, left))
                 finally:  # also when it is cancelled a second time
                     if self._door is None and not future.done():
