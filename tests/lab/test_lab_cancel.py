@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 
 from lab.fleet import Lab
 from lab.fleet import Plan as LabPlan
 from lab.jobsite import JobSite, begun, is_done, job_site
 from virtfleet.config.settings import JobLimits
-from virtfleet.model.action import CloneVm, CreateSnapshot, CreateVm
+from virtfleet.model.action import CloneVm, CreateSnapshot
 from virtfleet.model.job import Job, JobState
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -157,16 +156,12 @@ async def test_between_any_two_steps_and_in_the_middle_of_each(site: JobSite, co
     before = site.left()
     jobs = site.engine.jobs
 
-    def creation() -> CreateVm:
-        return site.creation("new", copy=copy, autostart=True)
-
-    plan = await site.plan(creation())
+    plan = await site.plan(site.creation("new", copy=copy, autostart=True))
     moments = [(step.id, moment(step.id)) for step in plan.steps for moment in (begun, is_done)]
     for step, occasion in moments[:-1]:  # after the last there is nothing to cancel
-        fresh = await site.plan(creation())
         number: list[str] = []
         site.when(occasion, lambda: jobs.cancel(number[0]))  # noqa: B023 - it is called in this turn
-        job = await jobs.submit(fresh)
+        job = await jobs.submit(plan)
         number.append(job.id)
         await cancelled(site, job)
         assert site.left() == before, step
@@ -216,10 +211,9 @@ async def test_in_a_clone_that_copies(site: JobSite) -> None:
     jobs = site.engine.jobs
     plan = await site.plan(CloneVm(vm=site.ref("first"), name="copy"))
     for step in plan.steps[:-1]:
-        fresh = replace(plan, made=plan.made)
         number: list[str] = []
         site.when(begun(step.id), lambda: jobs.cancel(number[0]))  # noqa: B023 - it is called in this turn
-        job = await jobs.submit(fresh)
+        job = await jobs.submit(plan)
         number.append(job.id)
         await cancelled(site, job)
         assert site.left() == before, step.id

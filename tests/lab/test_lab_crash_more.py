@@ -181,7 +181,6 @@ async def test_snapshot_delete(site: JobSite) -> None:
     async def start() -> None:
         if not snapshots(site):
             site.host.virsh(f"snapshot-create-as {NAME} s")
-        await site.watched.until(lambda: bool(site.vm(NAME).info.snapshots), "the snapshot is seen")
 
     async def make() -> Action:
         return DeleteSnapshot(vm=site.ref(NAME), snapshot="s")
@@ -195,7 +194,6 @@ async def test_snapshot_delete(site: JobSite) -> None:
 async def test_snapshot_revert(site: JobSite) -> None:
     """The disk is as it was then; what virtfleet itself knows of the VM stays as it is now."""
     site.host.virsh(f"snapshot-create-as {NAME} s")
-    await site.watched.until(lambda: bool(site.vm(NAME).info.snapshots), "the snapshot is seen")
     assert (await site.do(TagVm(vm=site.ref(NAME), add=("later",)))).state is JobState.DONE
 
     def disk(command: str) -> str:
@@ -217,8 +215,8 @@ async def test_snapshot_revert(site: JobSite) -> None:
 
 async def test_reverting_does_not_bring_back_a_claim_nor_an_older_project(site: JobSite) -> None:
     assert (await site.do(CreateSnapshot(vm=site.ref(NAME), name="s"))).state is JobState.DONE
-    await site.watched.until(lambda: site.vm(NAME).info.snapshots == 1, "the snapshot is seen")
     assert (await site.do(TagVm(vm=site.ref(NAME), add=("later",)))).state is JobState.DONE
+    await site.watched.until(lambda: site.vm(NAME).info.snapshots == 1, "the snapshot is seen")
     reverted = await site.do(RevertSnapshot(vm=site.ref(NAME), snapshot="s"))
     assert reverted.state is JobState.DONE, reverted.error
     assert site.left()[2] == []
@@ -253,6 +251,7 @@ async def test_a_snapshot_of_that_name_that_was_there_is_not_ours(site: JobSite)
 
 async def test_deleting_or_reverting_to_one_that_is_not_there_is_refused(site: JobSite) -> None:
     site.host.virsh(f"snapshot-create-as {NAME} s")
+    assert (await site.do(TagVm(vm=site.ref(NAME), add=("look",)))).state is JobState.DONE
     await site.watched.until(lambda: bool(site.vm(NAME).info.snapshots), "the snapshot is seen")
     for action in (
         DeleteSnapshot(vm=site.ref(NAME), snapshot="../s"),
