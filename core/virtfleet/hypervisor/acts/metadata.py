@@ -17,7 +17,7 @@ from virtfleet.hypervisor.acts.domains import affected, name_of, on_domain
 from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.call import Call, Operation
 from virtfleet.hypervisor.views import vmdata
-from virtfleet.model.text import clean
+from virtfleet.model.text import clean, clean_lines
 
 _ELEMENT = libvirt.VIR_DOMAIN_METADATA_ELEMENT
 
@@ -132,7 +132,7 @@ def _still_ours(call: Call, before: str | None, change: dict[str, Any]) -> tuple
 
 def _left(call: Call, others: Mapping[str, Any]) -> str:
     """What others have set meanwhile, in words. RefusedError: to undo a job that was done."""
-    words = ", ".join(f"its {key} is {value or 'none'!s} now" for key, value in others.items())
+    words = ", ".join(f"its {key} is {clean(str(value), 200) or 'none'} now" for key, value in others.items())
     if words and call.args.get("of_done"):
         raise RefusedError(
             f"{words}: somebody else has changed it since", cure="look, and change it yourself"
@@ -152,7 +152,11 @@ async def _describe(call: Call) -> dict[str, Any]:
     def work(domain: libvirt.virDomain) -> dict[str, Any]:
         flags = affected(domain)
         present = {key: _text(domain, kinds[key]) for key in ours}
-        others = {key: text for key, text in present.items() if text not in (ours[key], wanted[key])}
+        others = {
+            key: text
+            for key, text in present.items()
+            if text not in (clean_lines(ours[key]), clean_lines(wanted[key] or ""))
+        }
         left = _left(call, others)
         was: dict[str, str] = {}
         for key, kind in kinds.items():
@@ -171,7 +175,7 @@ async def _describe(call: Call) -> dict[str, Any]:
 def _text(domain: libvirt.virDomain, kind: int) -> str:
     flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else libvirt.VIR_DOMAIN_AFFECT_LIVE
     try:
-        return clean(domain.metadata(kind, None, flags), 4096)  # type: ignore[arg-type] # no namespace
+        return clean_lines(domain.metadata(kind, None, flags))  # type: ignore[arg-type] # no namespace
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
             return ""
