@@ -89,6 +89,7 @@ def _insert(action: InsertMedia, host: HostView, vm: Vm, world: World) -> Plan:
         next((each for each in host.volumes if each.path == drive.source), None) if drive.source else None
     )
     before = {"pool": inside.pool, "volume": inside.name} if inside is not None else None
+    ours = {"pool": action.pool, "volume": action.volume}
     step = Step(
         id="insert",
         op="vm.media.insert",
@@ -96,10 +97,16 @@ def _insert(action: InsertMedia, host: HostView, vm: Vm, world: World) -> Plan:
         title=f"insert {action.volume} in {drive.target}",
         args={"uuid": vm.uuid, "target": drive.target, "pool": action.pool, "volume": action.volume},
         undo=Undo(
-            op="vm.media.insert", args={"uuid": vm.uuid, "target": drive.target, **before}, title="as it was"
+            op="vm.media.insert",
+            args={"uuid": vm.uuid, "target": drive.target, **before, "expect": ours},
+            title="as it was",
         )
         if before
-        else Undo(op="vm.media.eject", args={"uuid": vm.uuid, "target": drive.target}, title="take it out"),
+        else Undo(
+            op="vm.media.eject",
+            args={"uuid": vm.uuid, "target": drive.target, "expect": ours},
+            title="take it out",
+        ),
     )
     return _plan(
         action,
@@ -126,7 +133,13 @@ def _eject(action: EjectMedia, host: HostView, vm: Vm, world: World) -> Plan:
         args={"uuid": vm.uuid, "target": drive.target},
         undo=Undo(
             op="vm.media.insert",
-            args={"uuid": vm.uuid, "target": drive.target, "pool": inside.pool, "volume": inside.name},
+            args={
+                "uuid": vm.uuid,
+                "target": drive.target,
+                "pool": inside.pool,
+                "volume": inside.name,
+                "expect": {},
+            },
             title="put it back",
         )
         if inside is not None

@@ -32,7 +32,11 @@ def plan(action: EditVm, world: World) -> Plan:
         timeout=40.0,
         undo=Undo(
             op="vm.redefine",
-            args={"uuid": vm.uuid, "xml": {"$from": "remember", "key": "xml"}},
+            args={
+                "uuid": vm.uuid,
+                "xml": {"$from": "remember", "key": "xml"},
+                "was": {"$from": "redefine", "key": "after"},
+            },
             title="define it as it was",
         ),
     )

@@ -97,7 +97,9 @@ def _rename(action: RenameVm, host: HostView, vm: Vm, world: World) -> Plan:
         title=f"rename it to {action.name}",
         args={"uuid": vm.uuid, "name": action.name, "was": vm.name},
         undo=Undo(
-            op="vm.rename", args={"uuid": vm.uuid, "name": vm.name}, title=f"rename it back to {vm.name}"
+            op="vm.rename",
+            args={"uuid": vm.uuid, "name": vm.name, "ours": action.name},
+            title=f"rename it back to {vm.name}",
         ),
     )
     return _plan(
@@ -128,7 +130,12 @@ def _describe(action: DescribeVm, host: HostView, vm: Vm, world: World) -> Plan:
         args={"uuid": vm.uuid, **change},
         undo=Undo(
             op="vm.describe",
-            args={"uuid": vm.uuid, **{key: before[key] for key in change}},
+            args={
+                "uuid": vm.uuid,
+                **{key: before[key] for key in change},
+                "exact": {"$from": "describe", "key": "was"},
+                "ours": change,
+            },
             title=f"set its {' and '.join(change)} back",
         ),
     )
@@ -155,7 +162,16 @@ def _metadata(host: HostView, vm: Vm, title: str, change: dict[str, Any], invers
         title=title,
         args={"uuid": vm.uuid, "change": change},
         timeout=40.0,
-        undo=Undo(op="vm.metadata", args={"uuid": vm.uuid, "change": inverse}, title=f"take back: {title}"),
+        undo=Undo(
+            op="vm.metadata",
+            args={
+                "uuid": vm.uuid,
+                "change": inverse,
+                "exact": {"$from": "metadata", "key": "inverse"},
+                "ours": change.get("set", {}),
+            },
+            title=f"take back: {title}",
+        ),
     )
 
 

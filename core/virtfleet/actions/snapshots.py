@@ -11,6 +11,7 @@ from virtfleet.actions.common import (
     is_there,
     name_problem,
     refuse,
+    remember,
     warning,
 )
 from virtfleet.actions.world import World
@@ -39,7 +40,7 @@ def _plan(
     host: HostView,
     vm: Vm,
     world: World,
-    step: Step,
+    steps: Step | tuple[Step, ...],
     effect: Effect,
     *,
     danger: Danger,
@@ -47,6 +48,7 @@ def _plan(
     conditions: tuple[Condition, ...] = (),
 ) -> Plan:
     tag = str(type(action).__struct_config__.tag)
+    steps = steps if isinstance(steps, tuple) else (steps,)
     return Plan(
         action=action,
         title=f"{title} on {host.name}",
@@ -54,7 +56,7 @@ def _plan(
         host=host.name,
         uuid=vm.uuid,
         name=vm.name,
-        steps=framed(host.name, vm.uuid, tag, world.who, (step,)),
+        steps=framed(host.name, vm.uuid, tag, world.who, steps),
         conditions=(answers(host), is_there(host, vm), *conditions),
         effects=(effect,),
         reasons=reasons,
@@ -99,7 +101,7 @@ def _create(action: CreateSnapshot, host: HostView, vm: Vm, world: World) -> Pla
         timeout=120.0,
         undo=Undo(
             op="vm.snapshot.delete",
-            args={"uuid": vm.uuid, "name": action.name, "children": False},
+            args={"uuid": vm.uuid, "name": action.name, "children": False, "ours": True},
             title=f"delete snapshot {action.name}",
         ),
     )
@@ -140,7 +142,11 @@ def _revert(action: RevertSnapshot, host: HostView, vm: Vm, world: World) -> Pla
         op="vm.snapshot.revert",
         host=host.name,
         title=f"back to {action.snapshot}",
-        args={"uuid": vm.uuid, "name": action.snapshot},
+        args={
+            "uuid": vm.uuid,
+            "name": action.snapshot,
+            "keep": {"$from": "remember", "key": "xml"},
+        },
         timeout=120.0,
         final=True,
     )
@@ -150,10 +156,13 @@ def _revert(action: RevertSnapshot, host: HostView, vm: Vm, world: World) -> Pla
         host,
         vm,
         world,
-        step,
+        (remember(host.name, vm.uuid), step),
         Effect(what=f"{vm.name} state", before=vm.state.value, after=f"as in {action.snapshot}"),
         danger=Danger.IRREVERSIBLE,
-        reasons=(warning(f"all that was written since {action.snapshot} is lost"),),
+        reasons=(
+            warning(f"all that was written since {action.snapshot} is lost"),
+            Reason(text="its definition is as it was then; project, tags and protection stay as they are"),
+        ),
         conditions=(
             Condition(
                 kind="vm-not-protected",

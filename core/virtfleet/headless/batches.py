@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from virtfleet.engine import Engine
 
 _LIMIT = 8 << 20
+_SEEN_WITHIN = 10.0
+"""Seconds until what a job did is seen; on a host that answers it takes one sample."""
 
 
 @dataclass
@@ -84,7 +88,7 @@ def apply(path: str, options: Options, *, prune: bool) -> int:
         await engine.settled(acting.GROUPS, timeout=options.timeout)
         missing = session.missing(engine.snapshot, ("stats",), options.timeout)
         diagnostics.unreachable(missing)
-        if missing and batch.wanted:
+        if missing and (batch.wanted or prune):
             raise RefusedError(
                 f"{len(missing)} hosts did not answer: a VM that one of them has would be made again",
                 cure="wait for them, or leave them out of the fleet file with disabled: true",
@@ -100,7 +104,7 @@ def apply(path: str, options: Options, *, prune: bool) -> int:
 
 def _tasks(batch: Batch, engine: Engine, prune: bool) -> list[Task]:
     tasks = [task for item in batch.items for task in _of_item(item, engine)]
-    if batch.wanted:
+    if batch.wanted or prune:
         found = changes(
             batch.wanted, engine.snapshot, engine.settings.flavors, _prunable(batch.prune if prune else "")
         )
@@ -230,8 +234,9 @@ async def _carry_out(engine: Engine, tasks: Sequence[Task], options: Options, pa
     for task in tasks:
         by_id.setdefault(task.id, []).append(task)
     ids: list[str] = []
+    turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     try:
-        await asyncio.gather(*(_run(engine, task, by_id, outcome, ids, path) for task in tasks))
+        await asyncio.gather(*(_run(engine, task, by_id, outcome, ids, turns, path) for task in tasks))
     except asyncio.CancelledError:
         await acting.undo_all(engine, ids)
         raise
@@ -251,6 +256,7 @@ async def _run(
     by_id: Mapping[str, Iterable[Task]],
     outcome: Outcome,
     ids: list[str],
+    turns: Mapping[str, asyncio.Lock],
     path: str,
 ) -> None:
     """One task, when all that it needs are done; not at all when one of them failed."""
@@ -268,19 +274,50 @@ async def _run(
         try:
             # What it needs may have changed the world since it was planned.
             made = await engine.plan(task.make()) if task.needs or task.plan is None else task.plan
-            if not made.steps:
-                outcome.idle += 1
-                return
-            job = await engine.apply(made, origin=f"batch {path}", batch=Path(path).name)
         except VirtfleetError as error:
             task.failed = True
             outcome.errors.append(error)
             return
-        ids.append(job.id)
-        ended = await engine.jobs.wait(job.id)
+        if not made.steps:
+            outcome.idle += 1
+            return
+        async with turns[made.uuid]:  # who works on a VM keeps all others away from it
+            try:
+                job = await engine.apply(made, origin=f"batch {path}", batch=Path(path).name)
+            except VirtfleetError as error:
+                task.failed = True
+                outcome.errors.append(error)
+                return
+            ids.append(job.id)
+            ended = await engine.jobs.wait(job.id)
         task.failed = ended.state is not JobState.DONE
+        if not task.failed and any(task.id in other.needs for each in by_id.values() for other in each):
+            await _seen(engine, made)
     finally:
         task.done.set()
+
+
+async def _seen(engine: Engine, plan: Plan) -> None:
+    """Until what was done stands in the snapshot: what needs it is planned from that."""
+    ended = time.monotonic()
+    changed = asyncio.Event()
+
+    def is_seen() -> bool:
+        host = engine.snapshot.hosts[plan.host]
+        is_new = plan.verb in ("vm.create", "vm.clone")
+        return (host.freshness.stats or 0.0) > ended and (
+            not is_new or any(vm.uuid == plan.uuid for vm in host.vms)
+        )
+
+    leave = engine.subscribe(lambda _: changed.set())
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SEEN_WITHIN):
+                while not is_seen():
+                    changed.clear()
+                    await changed.wait()
+    finally:
+        leave()
 
 
 def summary(plans: Sequence[Plan]) -> str:

@@ -33,8 +33,12 @@ from virtfleet.hypervisor.faults import translate
 
 T = TypeVar("T")
 
+LINGER = 5.0
+"""Seconds that a cancelled call may take to end by itself: the host carries out what it was told anyway."""
 FREE_WITHIN = 1.0
 """Seconds a call may take to come back after its socket was closed (measured: 1 ms)."""
+_NEARLY = 0.5
+"""So close to its deadline a call is cancelled because of it."""
 
 
 class Cuttable(Protocol):
@@ -147,14 +151,18 @@ class Lane:
         """Whether a call is under way, so that another one would have to wait."""
         return self._turn.locked() or self._left is not None
 
-    async def call(self, work: Callable[[libvirt.virConnect], T], deadline: float) -> T:
+    async def call(
+        self, work: Callable[[libvirt.virConnect], T], deadline: float, *, linger: float = LINGER
+    ) -> T:
         """Runs `work(connection)` in the thread.
 
         The deadline counts from when the lane takes it up. Raises DeadlineError
         after freeing the lane, HostError for what libvirt reports.
 
-        Cancelled, it frees the lane too; a call that can't be freed is left to
-        its deadline, for a person who changed his mind is no reason to die.
+        Cancelled, it waits `linger` seconds for the call, within its deadline:
+        who takes back what was done must not be overtaken by it. Then it frees
+        the lane; a call that can't be freed is left to its deadline, for a
+        person who changed his mind is no reason to die.
         """
         async with self._turn:
             await self._see_off()
@@ -163,10 +171,15 @@ class Lane:
             try:
                 await self._wait(future, deadline)
             except asyncio.CancelledError:
-                if self._door is None and not future.done():
-                    self._left = future, until
-                else:
-                    await self._free(future)
+                try:
+                    # Without a door the next call waits for it anyway.
+                    if self._door is not None and (left := until - _NEARLY - time.monotonic()) > 0:
+                        await asyncio.wait({future}, timeout=min(linger, left))
+                finally:  # also when it is cancelled a second time
+                    if self._door is None and not future.done():
+                        self._left = future, until
+                    else:
+                        await self._free(future)
                 raise
             if not future.done():
                 await self._free(future)

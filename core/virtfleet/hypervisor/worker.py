@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 0.2
 """Seconds between two words on how far a request is."""
+_TELL_EVERY = 1.0
+"""Seconds between two words on what is waited for."""
 
 
 def main(end: socket.socket) -> int:
@@ -41,6 +44,8 @@ class _Worker:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._jobs: dict[asyncio.Task[Any], str] = {}
+        """Requests of jobs that are under way, or cancelled and not over yet."""
         self._session: Session | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -61,7 +66,7 @@ class _Worker:
                         if self._session is not None:
                             self._session.asker.answer(number, answer)
                     case wire.Request():
-                        task = asyncio.ensure_future(self._answer(message))
+                        task = asyncio.ensure_future(self._in_turn(message))
                         self._tasks[message.id] = task
                         task.add_done_callback(partial(self._forget, message.id))
                     case wire.CancelRequest(number):
@@ -78,6 +83,30 @@ class _Worker:
         except Exception:
             log.exception("the session failed")
             os._exit(1)  # the engine starts another
+
+    async def _in_turn(self, request: wire.Request) -> None:
+        """A job's requests come one after another: what was cancelled may still act, and must not overtake
+        what takes it back."""
+        job, task = request.args.get("job"), asyncio.current_task()
+        if job and task is not None:
+            before = [each for each, other in self._jobs.items() if other == job]
+            self._jobs[task] = job
+            task.add_done_callback(lambda done: self._jobs.pop(done, None))
+            if before and not await self._ended(before, request):
+                why = f"what was asked before {request.op} still runs on the host"
+                self._port.send(_failed(request.id, DeadlineError(why)))
+                return
+        await self._answer(request)
+
+    async def _ended(self, tasks: list[asyncio.Task[None]], request: wire.Request) -> bool:
+        """Waits for them, as long as the request may take itself."""
+        until = time.monotonic() + request.deadline
+        while time.monotonic() < until:
+            _, running = await asyncio.wait(tasks, timeout=min(_TELL_EVERY, request.deadline))
+            if not running:
+                return True
+            self._port.send(wire.Progress(request.id, 0, 0, "waiting for what was cancelled"))
+        return False
 
     async def _answer(self, request: wire.Request) -> None:
         loop = asyncio.get_running_loop()

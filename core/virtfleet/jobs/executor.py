@@ -187,13 +187,15 @@ class Execution:
                 await self._note(f"{step.title}: {_text(error)}; waiting for {step.host}")
                 if not await self._or_cancelled(self._runner.answers(step.host, HOST_BACK)):
                     self._away.add(step.host)
-                    raise
+                    raise _stayed_away(error, step.host) from error
         raise AssertionError("unreachable")
 
     async def _run(self, step: Step, op: str, args: dict[str, Any]) -> Any:
         """The result of an operation on the step's host. Raises only what is ours to raise."""
         try:
             result = await self._runner.run(step.host, op, args, step.timeout, self._progressed)
+        except _LOST as error:
+            raise _of_host(error, step.host) from error
         except VirtfleetError:
             raise
         except Exception as error:
@@ -249,7 +251,9 @@ class Execution:
                 except StoreError:
                     raise
                 except VirtfleetError as problem:
-                    problems.append(f"{undo.title or steps[n].title} on {steps[n].host}: {_text(problem)}")
+                    host, why = steps[n].host, _text(problem)
+                    what = undo.title or steps[n].title
+                    problems.append(f"{what} on {host}: {why.removeprefix(f'{host}: ')}")
                     await self._note(f"could not undo: {problems[-1]}")
                     continue
             elif problems:
@@ -281,18 +285,22 @@ class Execution:
 
     async def _undone(self, step: Step, undo: Undo, args: dict[str, Any], uncertain: bool) -> Any:
         for attempt in range(1, _TRIES + 1):
+            if step.host in self._away and not await self._runner.answers(step.host, 0.0):
+                # Each step would cost its whole deadline, for nothing.
+                raise UnreachableError("it still does not answer")
+            self._away.discard(step.host)
             try:
                 return await self._run(step, undo.op, args | ({"uncertain": True} if uncertain else {}))
             except NotFoundError as error:  # whoever deleted it has taken everything back
                 return {"left": _text(error)}
             except _LOST as error:
-                if attempt == _TRIES or step.host in self._away:
+                if attempt == _TRIES:
                     raise
                 uncertain = True
                 self._say(f"waiting for {step.host}: {_text(error)}")
                 if not await self._runner.answers(step.host, HOST_BACK):
                     self._away.add(step.host)
-                    raise
+                    raise _stayed_away(error, step.host) from error
         raise AssertionError("unreachable")
 
     # ---- what is written and told
@@ -353,6 +361,18 @@ def _bytes_later(job: Job) -> int:
     """What the steps after the one that is under way will move."""
     steps = zip(job.plan.steps, job.records, strict=True)
     return sum(step.bytes for step, record in steps if record.state is StepState.PENDING)
+
+
+def _of_host(error: VirtfleetError, host: str) -> VirtfleetError:
+    """The same, saying which host it was."""
+    if not host or host in error.message:
+        return error
+    return type(error)(f"{host}: {error.message}", cure=error.cure)
+
+
+def _stayed_away(error: VirtfleetError, host: str) -> VirtfleetError:
+    why = error.message.removeprefix(f"{host}: ")
+    return UnreachableError(f"{host} was not back within {HOST_BACK:.0f} s: {why}", cure=error.cure)
 
 
 def _text(error: VirtfleetError) -> str:

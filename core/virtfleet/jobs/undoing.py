@@ -53,7 +53,7 @@ def undo_plan(job: Job) -> Plan:
             op=step.undo.op,
             host=step.host,
             title=step.undo.title or f"take back: {step.title}",
-            args=resolved(step.undo.args, results, lenient=True),
+            args=resolved(step.undo.args, results, lenient=True) | {"of_done": True},
             timeout=step.timeout,
             # It was done once: whatever of it is still there is to be kept.
             undo=Undo(

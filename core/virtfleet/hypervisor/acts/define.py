@@ -13,6 +13,7 @@ from lxml import etree
 
 from virtfleet.errors import HostError, NoRoomError, RefusedError
 from virtfleet.hypervisor.acts.capacity import resized
+from virtfleet.hypervisor.acts.differences import what_is_new
 from virtfleet.hypervisor.acts.domains import lookup, name_of
 from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.acts.metadata import lock_name
@@ -51,9 +52,14 @@ def fingerprint(xml: str) -> str:
 
 
 async def _redefine(call: Call) -> dict[str, Any]:
-    """{before, after}. RefusedError: it is another VM's XML, invalid, or no longer what was edited."""
+    """{before, after}. RefusedError: it is another VM's XML, invalid, or no longer what was edited.
+
+    `was_sha256`: its mark; or `was`: it itself.
+    """
     new = str(call.args.get("xml") or "")
     was = str(call.args.get("was_sha256") or "")
+    if old := str(call.args.get("was") or ""):
+        was = fingerprint(old)
 
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
         domain = lookup(conn, call.args["uuid"])
@@ -62,7 +68,8 @@ async def _redefine(call: Call) -> dict[str, Any]:
             return {"left": "nothing is known of how it was"}
         if was and fingerprint(before) != was and fingerprint(new) != fingerprint(before):
             raise RefusedError(
-                f"{name_of(domain)} was changed by somebody else since you began to edit it",
+                f"{name_of(domain)} was changed by somebody else since you began to edit it: "
+                f"{what_is_new(before, old or new)}",
                 cure="edit it again",
             )
         try:

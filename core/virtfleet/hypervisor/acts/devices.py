@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import libvirt
 from lxml import etree
 
-from virtfleet.errors import NotFoundError, RefusedError
-from virtfleet.hypervisor.acts.domains import affected, lookup, name_of
+from virtfleet.errors import HostError, NotFoundError, RefusedError
+from virtfleet.hypervisor.acts.domains import affected, lookup, name_of, on_domain
 from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.acts.metadata import lock_name
 from virtfleet.hypervisor.acts.volumes import path_of
 from virtfleet.hypervisor.call import Call, Operation
 from virtfleet.hypervisor.views.safexml import Element, parse
+from virtfleet.model.text import clean
+
+_ASKED = 2
+"""Times that a guest is asked anew to let go of a device."""
+_ASK_EVERY = 1.0
+"""Seconds before that, besides the 5 that libvirt waits each time."""
 
 
 async def _insert(call: Call) -> dict[str, Any]:
+    """`expect` {pool, volume}, empty for an empty drive: of an undo, what must be in there."""
     args = call.args
 
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
@@ -26,6 +35,8 @@ async def _insert(call: Call) -> dict[str, Any]:
         drive = _drive(domain, args["target"])
         if _source(drive) == path:
             return {}
+        if left := _others(call, conn, _source(drive)):
+            return {"left": left}
         _change(domain, drive, path)
         return {}
 
@@ -34,15 +45,38 @@ async def _insert(call: Call) -> dict[str, Any]:
 
 
 async def _eject(call: Call) -> dict[str, Any]:
+    """`expect` as in `vm.media.insert`."""
+
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
         domain = lookup(conn, call.args["uuid"])
         drive = _drive(domain, call.args["target"])
         if _source(drive):
+            if left := _others(call, conn, _source(drive)):
+                return {"left": left}
             _change(domain, drive, "")
         return {}
 
     async with host_lock(call, lock_name(call.args["uuid"])):
         return dict(await call.lanes.long.call(work, call.deadline))
+
+
+def _others(call: Call, conn: libvirt.virConnect, present: str) -> str:
+    """What somebody else has put in since; empty: it is as expected. RefusedError: the job is over."""
+    expect = call.args.get("expect")
+    if expect is None:
+        return ""
+    ours = ""
+    if expect:
+        with contextlib.suppress(NotFoundError):
+            ours = path_of(conn, expect["pool"], expect["volume"])
+    if present == ours:
+        return ""
+    words = f"{clean(present, 300) or 'nothing'} is in {call.args['target']} now"
+    if call.args.get("of_done"):
+        raise RefusedError(
+            f"{words}: somebody else has changed it since", cure="look, and change it yourself"
+        )
+    return words
 
 
 def _drive(domain: libvirt.virDomain, target: str) -> Element:
@@ -67,13 +101,18 @@ def _change(domain: libvirt.virDomain, drive: Element, path: str) -> None:
     domain.updateDeviceFlags(etree.tostring(drive, encoding="unicode"), affected(domain))
 
 
+_VIEWS = (
+    (libvirt.VIR_DOMAIN_AFFECT_LIVE, 0),
+    (libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_XML_INACTIVE),
+)
+"""What runs and the definition may differ, so each gets or loses what it lacks or has."""
+
+
 async def _attach(call: Call) -> dict[str, Any]:
     args = call.args
 
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
         domain = lookup(conn, args["uuid"])
-        if _nic(domain, args["mac"], 0) is not None:
-            return {}
         nic = etree.Element("interface", type="network" if args.get("network") else "bridge")
         etree.SubElement(nic, "mac", address=args["mac"])
         if args.get("network"):
@@ -82,7 +121,10 @@ async def _attach(call: Call) -> dict[str, Any]:
             etree.SubElement(nic, "source", bridge=args["bridge"])
         if args.get("model"):
             etree.SubElement(nic, "model", type=args["model"])
-        domain.attachDeviceFlags(etree.tostring(nic, encoding="unicode"), affected(domain))
+        wanted = affected(domain)
+        lacks = [flag for flag, view in _VIEWS if wanted & flag and _nic(domain, args["mac"], view) is None]
+        if lacks:
+            domain.attachDeviceFlags(etree.tostring(nic, encoding="unicode"), sum(lacks))
         return {}
 
     async with host_lock(call, lock_name(args["uuid"])):
@@ -90,25 +132,44 @@ async def _attach(call: Call) -> dict[str, Any]:
 
 
 async def _detach(call: Call) -> dict[str, Any]:
+    """HostError: its guest does not let go of it; then the definition still has it, too."""
     mac = str(call.args["mac"])
 
-    def work(conn: libvirt.virConnect) -> dict[str, Any]:
-        try:
-            domain = lookup(conn, call.args["uuid"])
-        except NotFoundError:
-            return {}
-        # The definition and what runs may differ, so each loses what it has.
-        for flag, view in (
-            (libvirt.VIR_DOMAIN_AFFECT_LIVE, 0),
-            (libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_XML_INACTIVE),
-        ):
-            nic = _nic(domain, mac, view) if affected(domain) & flag else None
-            if nic is not None:
-                domain.detachDeviceFlags(etree.tostring(nic, encoding="unicode"), flag)
-        return {}
+    def detach(domain: libvirt.virDomain, flag: int, view: int) -> bool:
+        """Whether it was there."""
+        nic = _nic(domain, mac, view) if affected(domain) & flag else None
+        if nic is not None:
+            domain.detachDeviceFlags(etree.tostring(nic, encoding="unicode"), flag)
+        return nic is not None
+
+    def ask(domain: libvirt.virDomain) -> bool:
+        with contextlib.suppress(libvirt.libvirtError):  # it was asked already
+            return detach(domain, *_VIEWS[0])
+        return True
+
+    def is_in(domain: libvirt.virDomain) -> bool:
+        return bool(domain.isActive()) and _nic(domain, mac, 0) is not None
 
     async with host_lock(call, lock_name(call.args["uuid"])):
-        return dict(await call.lanes.long.call(work, call.deadline))
+        try:
+            await on_domain(call, lambda domain: detach(domain, *_VIEWS[0]))
+            # libvirt waits 5 s for the guest and says yes in any case. One that boots does not hear it.
+            for _ in range(_ASKED):
+                if not await on_domain(call, is_in):
+                    break
+                call.report(0, 0, "waiting for its guest to let go of it")
+                await asyncio.sleep(_ASK_EVERY)
+                if await on_domain(call, is_in):
+                    await on_domain(call, ask)
+            else:
+                raise HostError(
+                    f"its guest does not let go of {mac}",
+                    cure="try again when it has booted, or when it is shut off",
+                )
+            await on_domain(call, lambda domain: detach(domain, *_VIEWS[1]))
+        except NotFoundError:
+            return {"left": "the VM is gone"}
+    return {}
 
 
 def _nic(domain: libvirt.virDomain, mac: str, view: int) -> Element | None:

@@ -32,11 +32,16 @@ _SCRIPT = """
 umask 0
 for folder in "$1" "$2"; do
     mkdir -p -m 1777 "$folder" 2>/dev/null
-    if exec 9>>"$folder/$3"; then break; fi
-done 2>/dev/null
-flock -w "$4" 9 || { echo busy; exit 0; }
-echo locked
-exec timeout "$5" cat
+    file=$folder/$3
+    # In a shell of its own: one whose `exec` fails ends. And what another user made is not opened to be made.
+    [ -e "$file" ] || [ -L "$file" ] || ( : >>"$file" ) 2>/dev/null
+    if [ -f "$file" ] && [ ! -L "$file" ] && [ -r "$file" ]; then
+        exec 9<"$file"
+        flock -w "$4" 9 || { echo busy; exit 0; }
+        echo locked
+        exec timeout "$5" cat
+    fi
+done
 """
 _GREETING = 64
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")

@@ -199,8 +199,9 @@ async def with_progress(call: Call, work: Callable[[libvirt.virConnect], Any], w
                     call.report(*found, what)
             return await task
         except asyncio.CancelledError:
-            with contextlib.suppress(VirtfleetError):
-                await asyncio.shield(on_domain(call, lambda domain: domain.abortJob()))
+            if "uuid" in call.args:  # copies of volumes have no domain, and nobody can stop them
+                with contextlib.suppress(VirtfleetError):
+                    await asyncio.shield(on_domain(call, lambda domain: domain.abortJob()))
             await asyncio.wait({task}, timeout=call.deadline)
             raise
         finally:
@@ -210,6 +211,8 @@ async def with_progress(call: Call, work: Callable[[libvirt.virConnect], Any], w
 
 async def _job(call: Call) -> tuple[int, int] | None:
     """Bytes done and in all of the domain's job; None: it has none, or can't say."""
+    if "uuid" not in call.args:
+        return None
     try:
         found: Any = await on_domain(call, lambda domain: domain.jobStats(0))
     except (HostError, RefusedError, NotFoundError):

@@ -9,9 +9,12 @@ import libvirt
 from lxml import etree
 
 from virtfleet.errors import NotFoundError, RefusedError, UnsupportedError
+from virtfleet.hypervisor.acts import metadata
 from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain
+from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.acts.power import with_progress
 from virtfleet.hypervisor.call import Call, Operation
+from virtfleet.hypervisor.views import vmdata
 from virtfleet.hypervisor.views.safexml import parse
 from virtfleet.model.text import clean
 
@@ -58,15 +61,21 @@ def _named(domain: libvirt.virDomain, name: str) -> libvirt.virDomainSnapshot:
         raise
 
 
+def _is_ours(snapshot: libvirt.virDomainSnapshot, job: str) -> bool:
+    """Whether this job made it: the definition that libvirt keeps with it has the claim of that moment."""
+    claims = parse(snapshot.getXMLDesc(0)).iterfind(f"domain/metadata/{{{vmdata.JOB}}}job")
+    return bool(job) and any(claim.get("id") == job for claim in claims)
+
+
 async def _create(call: Call) -> dict[str, Any]:
     args = call.args
     disk_only = bool(args.get("disk_only"))
 
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
         domain = lookup(conn, args["uuid"])
-        existing = {each.getName() for each in domain.listAllSnapshots(0)}
+        existing = {each.getName(): each for each in domain.listAllSnapshots(0)}
         if args["name"] in existing:
-            if call.again:
+            if call.again and _is_ours(existing[args["name"]], call.job):
                 return {"name": args["name"]}
             raise RefusedError(f"{name_of(domain)} has a snapshot {args['name']} already")
         root = etree.Element("domainsnapshot")
@@ -85,22 +94,38 @@ async def _create(call: Call) -> dict[str, Any]:
 
 
 async def _revert(call: Call) -> dict[str, Any]:
-    def work(conn: libvirt.virConnect) -> dict[str, Any]:
+    """Disks, memory and definition as they were. What we know of the VM ourselves (project, tags, protection)
+    is as in the definition `keep`; the claims that stood there at that time are void."""
+
+    def work(conn: libvirt.virConnect) -> str | None:
         domain = lookup(conn, call.args["uuid"])
         snapshot = _named(domain, call.args["name"])
         if _described(snapshot, "")["kind"] == "external":
             raise UnsupportedError(
                 f"libvirt {_version(conn)} can't revert to {call.args['name']}: it is in files of its own"
             )
+        claim = metadata.read(domain, vmdata.JOB)
         try:
             domain.revertToSnapshot(snapshot, 0)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_SNAPSHOT_REVERT_RISKY:
                 raise
             domain.revertToSnapshot(snapshot, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_FORCE)
-        return {}
+        # The second time it may be one of those that came with the snapshot.
+        ours = vmdata.claim_of(claim)
+        return claim if ours is not None and (ours.id == call.job or not call.again) else None
 
-    return dict(await with_progress(call, work, "reverting"))
+    claim = await with_progress(call, work, "reverting")
+    keep = str(call.args.get("keep") or "")
+
+    def restore(domain: libvirt.virDomain) -> None:
+        metadata.write(domain, vmdata.JOB, vmdata.JOB_PREFIX, claim)
+        if keep:
+            metadata.write(domain, vmdata.VM, vmdata.PREFIX, vmdata.plain(keep))
+
+    async with host_lock(call, metadata.lock_name(call.args["uuid"])):
+        await on_domain(call, restore)
+    return {}
 
 
 def _version(conn: libvirt.virConnect) -> str:
@@ -109,7 +134,10 @@ def _version(conn: libvirt.virConnect) -> str:
 
 
 async def _delete(call: Call) -> dict[str, Any]:
-    """Gone already is well. External ones are refused before anything happens: their files are in use."""
+    """External ones are refused before anything happens: their files are in use.
+
+    `ours`: only if this job made it. NotFoundError: there is none, unless it was begun before.
+    """
     args = call.args
 
     def work(conn: libvirt.virConnect) -> dict[str, Any]:
@@ -117,7 +145,11 @@ async def _delete(call: Call) -> dict[str, Any]:
         try:
             snapshot = _named(domain, args["name"])
         except NotFoundError:
-            return {}
+            if call.again or call.uncertain:
+                return {}
+            raise
+        if args.get("ours") and not _is_ours(snapshot, call.job):
+            return {"left": f"snapshot {clean(args['name'], 200)} is not of this job"}
         doomed = [snapshot]
         if args.get("children"):
             doomed += snapshot.listAllChildren(libvirt.VIR_DOMAIN_SNAPSHOT_LIST_DESCENDANTS)

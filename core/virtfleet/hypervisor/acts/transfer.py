@@ -99,7 +99,7 @@ async def upload(
             raise
 
     try:
-        await lane.call(work, _FOREVER)
+        await lane.call(work, _FOREVER, linger=0.0)  # bytes that come late harm nobody
     except asyncio.CancelledError:
         stop = True
         raise

@@ -131,6 +131,12 @@ def namespaced(xml: str, namespace: str, prefix: str) -> Element:
     return moved(plain, None)
 
 
+def plain(domain: str) -> str | None:
+    """What we keep of a VM, out of its whole XML, as libvirt gives and takes it; None: nothing. ValueError."""
+    found = parse(domain).find(f"metadata/{{{VM}}}vm")
+    return None if found is None else _plain(found)
+
+
 def metadata_of(root: Element) -> Element:
     """The <metadata> of a domain's XML, made if there is none."""
     found = root.find("metadata")
