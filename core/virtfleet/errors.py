@@ -6,6 +6,7 @@
     ├── NotFoundError         no such object
     ├── AmbiguousError        a name that several objects bear                          exit 2
     ├── RefusedError          we could, and won't: protection, quota, precondition      exit 4
+    │   └── NoRoomError       the host has no room for it: another one may have
     ├── HostError             a host did not do what was asked
     │   ├── UnreachableError  no connection, or it was lost
     │   ├── DeadlineError     no answer in time
@@ -75,6 +76,12 @@ class NoValidHostError(RefusedError):
     def __init__(self, message: str, refused: Sequence[tuple[str, int]] = (), cure: str = "") -> None:
         super().__init__(message, cure=cure)
         self.refused = tuple(refused)
+
+
+class NoRoomError(RefusedError):
+    """A host has less left than is wanted. Nothing was changed there; another host may have room."""
+
+    code = "no-room"
 
 
 class HostError(VirtfleetError):

@@ -12,6 +12,7 @@ import msgspec
 from lxml import etree
 
 from virtfleet.errors import NotFoundError, RefusedError
+from virtfleet.hypervisor.acts.capacity import Define, defined
 from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain
 from virtfleet.hypervisor.acts.seed import content
 from virtfleet.hypervisor.acts.volumes import path_of
@@ -65,18 +66,18 @@ def _lxc_emulator(conn: libvirt.virConnect) -> str:
 
 
 async def _define(call: Call) -> dict[str, Any]:
-    """From a spec: {uuid, xml}. RefusedError: the name or UUID is taken by another VM."""
+    """From a spec: {uuid, xml}. RefusedError: the name or UUID is taken. NoRoomError: `limits`."""
     spec = msgspec.convert(call.args["spec"], VmSpec)
     claim = _claim(call)
 
-    def work(conn: libvirt.virConnect) -> dict[str, Any]:
+    def work(conn: libvirt.virConnect, define: Define) -> dict[str, Any]:
         if (existing := _existing(conn, spec.name, spec.uuid, call.again)) is not None:
             return _told(existing)
         paths = {(disk.pool, disk.volume): path_of(conn, disk.pool, disk.volume) for disk in spec.disks}
         xml = domain_xml(spec, what_it_offers(conn, spec), paths, claim)
-        return _told(conn.defineXMLFlags(xml, 0))
+        return _told(define(xml))
 
-    return dict(await call.lanes.long.call(work, call.deadline))
+    return await defined(call, work)
 
 
 async def _define_xml(call: Call) -> dict[str, Any]:
@@ -85,7 +86,7 @@ async def _define_xml(call: Call) -> dict[str, Any]:
     given = content(args["file"]).decode("utf-8", "replace") if args.get("file") else ""
     claim = _claim(call)
 
-    def work(conn: libvirt.virConnect) -> dict[str, Any]:
+    def work(conn: libvirt.virConnect, define: Define) -> dict[str, Any]:
         if (existing := _existing(conn, args["name"], args["uuid"], call.again)) is not None:
             return _told(existing)
         text = given
@@ -107,9 +108,9 @@ async def _define_xml(call: Call) -> dict[str, Any]:
             for old in metadata.findall(f"{{{vmdata.JOB}}}job"):
                 metadata.remove(old)
             metadata.append(vmdata.namespaced(vmdata.claim_xml(claim), vmdata.JOB, vmdata.JOB_PREFIX))
-        return _told(conn.defineXMLFlags(etree.tostring(root, encoding="unicode"), 0))
+        return _told(define(etree.tostring(root, encoding="unicode")))
 
-    return dict(await call.lanes.long.call(work, call.deadline))
+    return await defined(call, work)
 
 
 def rewrite(

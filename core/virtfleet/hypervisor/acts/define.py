@@ -11,8 +11,9 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from virtfleet.errors import HostError, RefusedError
-from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain
+from virtfleet.errors import HostError, NoRoomError, RefusedError
+from virtfleet.hypervisor.acts.capacity import resized
+from virtfleet.hypervisor.acts.domains import lookup, name_of
 from virtfleet.hypervisor.acts.hostlock import host_lock
 from virtfleet.hypervisor.acts.metadata import lock_name
 from virtfleet.hypervisor.call import Call, Operation
@@ -126,10 +127,9 @@ def _define(conn: libvirt.virConnect, xml: str) -> None:
 
 
 async def _resize(call: Call) -> dict[str, Any]:
-    """vCPUs and memory (bytes; null: as they are): {live: [...], next_boot: [...]}."""
-    vcpus, memory = call.args.get("vcpus"), call.args.get("memory")
+    """vCPUs and memory (bytes; null: as they are): {live: [...], next_boot: [...]}. NoRoomError: `limits`."""
 
-    def work(domain: libvirt.virDomain) -> dict[str, Any]:
+    def work(domain: libvirt.virDomain, vcpus: int | None, memory: int | None) -> dict[str, Any]:
         live: list[str] = []
         later: list[str] = []
         active = bool(domain.isActive())
@@ -144,7 +144,9 @@ async def _resize(call: Call) -> dict[str, Any]:
 
     async with host_lock(call, lock_name(call.args["uuid"])):
         try:
-            return await on_domain(call, work)
+            return await resized(call, work)
+        except NoRoomError:
+            raise
         except RefusedError as error:  # the one size may be set, and the other refused
             raise HostError(error.message, cure=error.cure) from None
 

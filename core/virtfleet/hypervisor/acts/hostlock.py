@@ -42,6 +42,8 @@ _GREETING = 64
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _AT_ONCE = 2
 """Locks that one worker holds at once: an SSH server opens ten sessions by default, and others need them."""
+_APART = frozenset({"capacity"})
+"""Not counted among those: who holds another one waits for it, and would wait for himself."""
 
 
 class Locks:
@@ -54,9 +56,8 @@ class Locks:
     def of(self, name: str) -> asyncio.Lock:
         return self._mine.setdefault(name, asyncio.Lock())
 
-    @property
-    def room(self) -> asyncio.Semaphore:
-        return self._room
+    def room(self, name: str) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext() if name in _APART else self._room
 
 
 _locks = Locks()
@@ -71,7 +72,7 @@ async def host_lock(call: Call, name: str) -> AsyncIterator[bool]:
     """
     if not _NAME.fullmatch(name):
         raise HostError(f"not a name for a lock: {name!r}")
-    async with _locks.of(name), _locks.room:
+    async with _locks.of(name), _locks.room(name):
         if call.reach.transport_answers:
             async with _over_ssh(call, name):
                 yield True
