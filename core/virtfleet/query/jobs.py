@@ -29,7 +29,7 @@ def job_look(job: Job) -> Look:
     return look
 
 
-def _step(job: Job) -> str:
+def step_of(job: Job) -> str:
     """The title of the step that it is at, or that it failed in."""
     for step, record in zip(job.plan.steps, job.records, strict=False):
         if record.state in (StepState.BEGUN, StepState.FAILED, StepState.UNDOING):
@@ -85,7 +85,7 @@ FIELDS: tuple[Field[Job], ...] = (
         "STEP",
         Unit.TEXT,
         "What it does now, or failed in.",
-        lambda job: _step(job) or None,
+        lambda job: step_of(job) or None,
         width=30,
         priority=6,
     ),

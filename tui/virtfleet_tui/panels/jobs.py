@@ -9,7 +9,7 @@ from typing import Any
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.job import Job, JobState
 from virtfleet.query.field import Field
-from virtfleet.query.jobs import job_look
+from virtfleet.query.jobs import job_look, step_of
 from virtfleet.query.nouns import NOUNS
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Subject
@@ -18,25 +18,43 @@ from virtfleet_tui.panels.nouns import CLOCK, Listed
 
 _TROUBLE = frozenset({JobState.BROKEN, JobState.INTERRUPTED, JobState.FAILED})
 _COLUMNS: dict[str, dict[str, Any]] = {
-    "state": {"width": 14},
+    "created": {"width": 8, "priority": 1},
+    "state": {"width": 14, "priority": 0},
     "title": {"width": 34, "priority": 0},
-    "progress": {"width": 8, "priority": 1},
-    "eta_s": {"width": 6, "priority": 2},
-    "rate": {"width": 8, "priority": 4},
-    "took_s": {"width": 6, "priority": 3},
-    "error": {"width": 40, "priority": 2},
-    "created": {"width": 8, "priority": 3},
-    "who": {"width": 14, "priority": 5},
-    "id": {"width": 13, "priority": 4},
+    "progress": {"width": 8, "priority": 5},
+    "eta_s": {"width": 6, "priority": 3},
+    "rate": {"width": 8, "priority": 6},
+    "took_s": {"width": 6, "priority": 4},
+    # One column says what it does, and when it has failed why: it does one of the two.
+    "step": {
+        "title": "STEP, OR WHY NOT",
+        "doc": "What it does now; why it failed.",
+        "width": 30,
+        "priority": 2,
+        "glance": lambda job: doing(job),
+    },
+    "who": {"width": 14, "priority": 7},
+    "id": {"width": 13, "priority": 8},
 }
-_ORDER = ("created", "state", "title", "progress", "eta_s", "rate", "took_s", "error", "who", "id")
+_ORDER = ("created", "state", "title", "progress", "eta_s", "rate", "took_s", "step", "who", "id")
+
+
+def doing(job: Job) -> str:
+    """What it does now, or why it failed, in a line."""
+    if job.error and not job.state.active:
+        return job.error
+    if job.state is JobState.WAITING:
+        return "waits for its turn"
+    if job.state.active:
+        return job.progress.text or step_of(job)
+    return ""
 
 
 def _style(job: Job, field: Field[Any]) -> str:
     if field.name == "state":
         return job_look(job).meaning.value
-    if field.name == "error":
-        return "bad" if job.state.resumable else "warning"
+    if field.name == "step":
+        return "" if job.state.active else "bad" if job.state.resumable else "warning"
     return "muted" if field.name in ("created", "id", "who") else ""
 
 
@@ -74,9 +92,9 @@ class JobPanel(ListPanel):
         if changes is None:
             self._reload()
 
-    def show_job(self, job: Job) -> None:
-        """One of them is now so."""
-        self.grid.update_rows([job])
+    def show_jobs(self, jobs: Iterable[Job]) -> None:
+        """These of them are now so."""
+        self.grid.update_rows(jobs)
 
     def _scoped(self, snapshot: FleetSnapshot) -> Iterable[Any]:
         return self.console.fleet.jobs.jobs

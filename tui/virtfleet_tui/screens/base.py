@@ -125,7 +125,7 @@ class FleetScreen(Screen[None]):
         fleet = self.console.fleet
         found = self._count()
         hosts = max(1, len(fleet.snapshot.hosts))
-        text, _, until = self._message
+        text, meaning, until = self._message
         if time.monotonic() < until:
             # For these seconds the message goes before all else that has no room beside it.
             wide, middle = self.size.width >= 160, self.size.width >= 100
@@ -136,6 +136,7 @@ class FleetScreen(Screen[None]):
                     alerts=found.alerts,
                     alerts_bad=found.alerts_bad,
                     message=text,
+                    meaning=meaning,
                 )
             )
             return

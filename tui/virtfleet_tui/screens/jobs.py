@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import BindingType
@@ -35,12 +36,13 @@ class JobsScreen(OneList):
         row = self.panel.grid.selected
         return row if isinstance(row, Job) else None
 
-    def show_job(self, job: Job) -> None:
-        """One of them is now so."""
+    def show_jobs(self, jobs: Sequence[Job]) -> None:
+        """These of them are now so."""
         panel = self.panel
         if isinstance(panel, JobPanel):
-            panel.show_job(job)
-        self.show_keys()
+            panel.show_jobs(jobs)
+        if self.job in jobs:
+            self.show_keys()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         job = self.job if self.is_mounted else None
