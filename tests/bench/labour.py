@@ -77,14 +77,20 @@ class Labour:
     async def _work(self, host: str, vm: Vm) -> None:
         keep = all(disk.format == "qcow2" for disk in vm.info.disks if disk.device == "disk")
         for action in deeds(VmRef(host, vm.uuid, vm.name), snapshots=keep):
-            try:
-                job = await self._engine.apply(await self._engine.plan(action), origin="bench")
-            except VirtfleetError:  # what is known of the VM is a moment older than the last job
-                self._refused += 1
-                await asyncio.sleep(0.1)
-                continue
+            job = None
+            while job is None:
+                job = await self._begun(action)
             ended = await self._engine.jobs.wait(job.id)
             if ended.state is JobState.DONE:
                 self._done += 1
             else:
                 self._failed.append(f"{ended.title}: {ended.error}")
+
+    async def _begun(self, action: Action) -> Job | None:
+        """None: not yet, because what is known of the VM is a moment older than the last job."""
+        try:
+            return await self._engine.apply(await self._engine.plan(action), origin="bench")
+        except VirtfleetError:
+            self._refused += 1
+            await asyncio.sleep(0.1)
+            return None

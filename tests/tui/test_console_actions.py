@@ -59,7 +59,7 @@ async def test_what_interrupts_nobody_is_done_at_once(tmp_path: Path) -> None:
         job = feeder.jobs.jobs[0]
         assert (job.title, job.state, job.origin) == ("start off-1 on hv1", JobState.DONE, "console")
         assert [op for _, op, _ in feeder.runner.done] == ["vm.claim", "vm.start", "vm.release"]
-        assert "done: start off-1 on hv1" in hands.text
+        await hands.until("done: start off-1 on hv1")
 
 
 async def test_what_interrupts_a_guest_shows_its_plan_first(tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ async def test_jobs_are_listed_live_and_can_be_cancelled(tmp_path: Path) -> None
         await hands.pilot.pause(0.2)
         await hands.press("8")
         assert isinstance(hands.app.screen, JobsScreen)
-        assert "start off-1 on hv1" in hands.text
-        assert "running" in hands.text
+        await hands.until("start off-1 on hv1")
+        await hands.until("running")
         assert "jobs 1" in hands.text
         await hands.press("K")
         feeder.runner.hold.set()

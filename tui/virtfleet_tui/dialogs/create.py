@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.timer import Timer
-from textual.widgets import Button, Checkbox, Input, Static
+from textual.widgets import Button, Input, Static
 
 from virtfleet.actions.create import expand
 from virtfleet.config.settings import FleetSettings
@@ -25,6 +25,7 @@ from virtfleet.query import plans
 from virtfleet.query.units import parse_size
 from virtfleet_tui.dialogs.base import Dialog
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.tick import Tick
 
 _PLAN_AFTER = 0.3
 _MOST = 100
@@ -32,19 +33,19 @@ _MEANING = {"step": "", "reason": "muted", "warning": "warning", "effect": "mute
 _LINES = (
     ("name", "Name", "web-01, or web-%02d for several"),
     ("count", "How many", "1"),
-    ("image", "Image", "of the fleet file, a file, a URL, or POOL/VOLUME"),
-    ("iso", "or installer", "ISO: a file, a URL, or POOL/VOLUME"),
-    ("flavor", "Flavor", "of the fleet file, or the figures below"),
+    ("image", "Image", "name, file, URL, POOL/VOLUME"),
+    ("iso", "or installer", "ISO file, URL, POOL/VOLUME"),
+    ("flavor", "Flavor", "or the figures below"),
     ("vcpus", "vCPUs", "1"),
     ("memory", "Memory", "1GiB"),
     ("disk", "Disk", "the image's own size"),
     ("host", "Host", "the best that fits"),
-    ("pool", "Pool", "the one with most room"),
-    ("network", "Network", "default; bridge:NAME; several with spaces"),
-    ("ssh_key", "SSH key", "file of a public key, for cloud-init"),
+    ("pool", "Pool", "with most room"),
+    ("network", "Network", "default, or bridge:NAME"),
+    ("ssh_key", "SSH key", "file of a public key"),
     ("user_data", "User data", "file for cloud-init"),
     ("tags", "Tags", "with spaces between"),
-    ("project", "Project", ""),
+    ("project", "Project", "none"),
 )
 
 
@@ -85,7 +86,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
                             )
                     with Horizontal(classes="form-line"):
                         yield Static(say("Start"), markup=False, classes="form-title")
-                        yield Checkbox(say("start it"), value=True, id="create-start", compact=True)
+                        yield Tick(say("start it"), value=True, id="create-start", compact=True)
                 with VerticalScroll(id="create-plan", can_focus=False):
                     yield Static(
                         say(("The plan stands here as soon as there is a name.", "muted")),
@@ -118,7 +119,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
 
     def _values(self) -> dict[str, str]:
         found = {name: self._value(name) for name, _, _ in _LINES}
-        return found | {"start": "yes" if self.query_one("#create-start", Checkbox).value else ""}
+        return found | {"start": "yes" if self.query_one("#create-start", Tick).value else ""}
 
     @staticmethod
     def _actions(values: dict[str, str]) -> list[CreateVm]:
@@ -157,7 +158,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
         return expand(action, count)
 
     @on(Input.Changed)
-    @on(Checkbox.Changed)
+    @on(Tick.Changed)
     def _changed(self) -> None:
         self._turn += 1
         self.query_one("#create-do", Button).disabled = True

@@ -75,7 +75,10 @@ class PlanDialog(Dialog[bool]):
             return self._plans[0].title
         if not self._plans:
             return "This can't be done" if self._refused else "Nothing to do"
-        return f"{len(self._plans)} plans"
+        words = ["1 plan" if len(self._plans) == 1 else f"{len(self._plans)} plans"]
+        words += [f"{len(self._refused)} can't be done"] if self._refused else []
+        words += [f"{len(self._idle)} with nothing to do"] if self._idle else []
+        return ", ".join(words)
 
     def _deed(self) -> str:
         return "Do it" if len(self._plans) == 1 else f"Do these {len(self._plans)}"
@@ -83,6 +86,9 @@ class PlanDialog(Dialog[bool]):
     def _content(self) -> Content:
         lines: list[Content] = []
         alone = len(self._plans) == 1 and not self._refused and not self._idle
+        # What can't be done is first: below a hundred plans nobody would see it.
+        for name, why in self._refused:
+            lines.append(say(("✖ ", "bad"), (name, "bold"), f"  {why}"))
         for plan in self._plans:
             if not alone:
                 lines.append(say((f"{plans.sign(plan)} {plan.title}", "bold")))
@@ -95,8 +101,6 @@ class PlanDialog(Dialog[bool]):
         for plan in self._idle:
             why = "; ".join(reason.text for reason in plan.reasons)
             lines.append(say((f"= {plan.title}", "muted"), (f"  {why}" if why else "", "muted")))
-        for name, why in self._refused:
-            lines.append(say(("✖ ", "bad"), (name, "bold"), f"  {why}"))
         return Content("\n").join(lines)
 
     def action_scroll(self, lines: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,11 @@ from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Subject
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import CLOCK, Listed
+from virtfleet_tui.widgets.event_list import when
 
 _TROUBLE = frozenset({JobState.BROKEN, JobState.INTERRUPTED, JobState.FAILED})
 _COLUMNS: dict[str, dict[str, Any]] = {
-    "created": {"width": 8, "priority": 1},
+    "created": {"width": 8, "priority": 1, "glance": lambda job: when(job.created, time.time())},
     "state": {"width": 14, "priority": 0},
     "title": {"width": 34, "priority": 0},
     "progress": {"width": 8, "priority": 5},
