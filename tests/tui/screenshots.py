@@ -203,7 +203,7 @@ async def _jobs(engine: Engine, lab: Lab) -> None:
     await _do(engine, TagVm(vm=web[0], add=("web", "test")))
     await _do(engine, RebootVm(vm=web[1]))
     await _do(engine, ShutdownVm(vm=web[1], wait=2.0))
-    clone = CloneVm(vm=_named(engine, "hv3-off")[0], name="copy-1", start=False)
+    clone = CloneVm(vm=_named(engine, "hv3-vm3")[0], name="copy-1", start=False)
     await _do(engine, clone, cancel=True)
     going = [
         await engine.apply(await engine.plan(ShutdownVm(vm=vm, wait=300.0)), origin="console") for vm in web
