@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,18 @@ from virtfleet.config.load import load
 from virtfleet.config.settings import FleetSettings
 from virtfleet.engine import Engine
 from virtfleet.model import HostState
-from virtfleet.model.action import Action, CloneVm, CreateVm, RebootVm, ShutdownVm, TagVm, VmRef
+from virtfleet.model.action import (
+    Action,
+    CloneVm,
+    CreateVm,
+    RebootVm,
+    ResumeVm,
+    ShutdownVm,
+    StartVm,
+    SuspendVm,
+    TagVm,
+    VmRef,
+)
 from virtfleet.model.job import Job
 from virtfleet_tui.screens.detail import Detail
 
@@ -150,8 +162,19 @@ async def _events(hands: Hands) -> None:
     await hands.press("6")
 
 
+async def _lively(engine: Engine) -> None:
+    """So that events have something to tell."""
+    vms = _named(engine, "cache")
+    for vm, action in zip(vms, (SuspendVm, RebootVm, ShutdownVm), strict=False):
+        await _do(engine, action(vm=vm))
+        await asyncio.sleep(1.5)
+    await _do(engine, ResumeVm(vm=vms[0]))
+    await _do(engine, StartVm(vm=_named(engine, "worker-08")[0]))
+
+
 async def demo() -> None:
     async with running(demo_fleet()) as engine:
+        await _lively(engine)
         await asyncio.sleep(_HISTORY)
         for size in (SMALL, MIDDLE, LARGE):
             await take(engine, f"overview-{size[0]}x{size[1]}", size=size)
@@ -218,13 +241,21 @@ async def _jobs(engine: Engine, lab: Lab) -> None:
     async def talk(hands: Hands) -> None:
         await hands.command("console hv1-vm1@hv1")
         await hands.until("● open")
-        await hands.press("enter")
-        await hands.until("#")
-        await hands.press(*"uname -sr", "enter")
-        await hands.press(*"ls /", "enter")
-        await hands.pilot.pause(2.0)
+        for typed, answer in (
+            ("", "login:"),
+            ("root", "Password:"),
+            ("lab", "#"),
+            ("uname -sr; ls /", "etc"),
+        ):
+            await hands.press(*typed, "enter")
+            await until(partial(_says, hands, answer), f"the guest says {answer!r}")
+            await hands.pilot.pause(1.0)
 
     await take(engine, "console", talk)
+
+
+def _says(hands: Hands, text: str) -> bool:
+    return text in hands.text
 
 
 def _named(engine: Engine, start: str) -> list[VmRef]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.job import Job, JobState
-from virtfleet.query.field import Field
+from virtfleet.query.display import format_value
+from virtfleet.query.field import Field, Unit
 from virtfleet.query.jobs import job_look, step_of
 from virtfleet.query.nouns import NOUNS
 from virtfleet_tui.bridge import Changes
@@ -22,23 +23,23 @@ _TROUBLE = frozenset({JobState.BROKEN, JobState.INTERRUPTED, JobState.FAILED})
 _COLUMNS: dict[str, dict[str, Any]] = {
     "created": {"width": 8, "priority": 1, "glance": lambda job: when(job.created, time.time())},
     "state": {"width": 14, "priority": 0},
-    "title": {"width": 34, "priority": 0},
-    "progress": {"width": 8, "priority": 5},
+    "title": {"width": 32, "priority": 0},
     "eta_s": {"width": 6, "priority": 3},
-    "rate": {"width": 8, "priority": 6},
     "took_s": {"width": 6, "priority": 4},
-    # One column says what it does, and when it has failed why: it does one of the two.
+    "who": {"width": 24, "priority": 7},
+    # One column says what it does, and when it has failed why: it does one of the two. It is the last, so
+    # that it has all the space that is left.
     "step": {
-        "title": "STEP, OR WHY NOT",
+        "title": "STEP OR FAULT",
         "doc": "What it does now; why it failed.",
-        "width": 30,
+        "width": 16,
         "priority": 2,
         "glance": lambda job: doing(job),
     },
-    "who": {"width": 14, "priority": 7},
-    "id": {"width": 13, "priority": 8},
 }
-_ORDER = ("created", "state", "title", "progress", "eta_s", "rate", "took_s", "step", "who", "id")
+_ORDER = ("created", "state", "title", "eta_s", "took_s", "who", "step")
+_BYTES = 1 << 20
+"""Below that it is not bytes that a step counts, but seconds of waiting."""
 
 
 def doing(job: Job) -> str:
@@ -48,7 +49,9 @@ def doing(job: Job) -> str:
     if job.state is JobState.WAITING:
         return "waits for its turn"
     if job.state.active:
-        return job.progress.text or step_of(job)
+        rate = job.progress.rate if job.progress.total >= _BYTES else None
+        speed = f", {format_value(rate, Unit.RATE)}B/s" if rate else ""
+        return f"{job.progress.text or step_of(job)}{speed}"
     return ""
 
 

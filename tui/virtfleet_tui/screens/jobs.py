@@ -118,7 +118,7 @@ class JobsScreen(OneList):
         job = self.job
         if job is None:
             return
-        lines = [f"{job.who}, {job.origin}", ""]
+        lines = [f"job {job.id}: {job.who}, {job.origin}", ""]
         lines += [
             f"{time.strftime('%H:%M:%S', time.localtime(line.time))}  {line.text}"
             for line in await self.console.fleet.jobs.log(job.id)
