@@ -1,7 +1,7 @@
 """Jobs without end, for bench_jobs.py: so many are always under way, and as one ends the next begins.
 
-Each is what an operator does, through the same plan, journal and worker as any job: snapshots made and
-deleted, tags put on and taken off, VMs suspended and resumed.
+Each is what an operator does, through the same plan, journal and worker as any job: tags and
+titles put on and taken off, VMs suspended and resumed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from virtfleet.errors import VirtfleetError
 from virtfleet.model.action import (
     Action,
-    CreateSnapshot,
-    DeleteSnapshot,
+    DescribeVm,
     ResumeVm,
     SuspendVm,
     TagVm,
@@ -28,16 +27,15 @@ if TYPE_CHECKING:
     from virtfleet.model.job import Job
 
 
-def deeds(vm: VmRef, *, snapshots: bool) -> Iterator[Action]:
+def deeds(vm: VmRef) -> Iterator[Action]:
     """What is done to one VM, over and over; each is possible after the one before."""
     while True:
-        if snapshots:
-            yield CreateSnapshot(vm=vm, name="bench")
-            yield DeleteSnapshot(vm=vm, snapshot="bench")
         yield TagVm(vm=vm, add=("bench",))
-        yield TagVm(vm=vm, remove=("bench",))
+        yield DescribeVm(vm=vm, title="bench")
         yield SuspendVm(vm=vm)
         yield ResumeVm(vm=vm)
+        yield TagVm(vm=vm, remove=("bench",))
+        yield DescribeVm(vm=vm, title="")
 
 
 class Labour:
@@ -75,8 +73,7 @@ class Labour:
         self._changes += 1
 
     async def _work(self, host: str, vm: Vm) -> None:
-        keep = all(disk.format == "qcow2" for disk in vm.info.disks if disk.device == "disk")
-        for action in deeds(VmRef(host, vm.uuid, vm.name), snapshots=keep):
+        for action in deeds(VmRef(host, vm.uuid, vm.name)):
             job = None
             while job is None:
                 job = await self._begun(action)
