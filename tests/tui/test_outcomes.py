@@ -58,7 +58,9 @@ def test_jobs_of_one_batch_are_counted_and_the_first_that_failed_is_named() -> N
 def test_only_the_end_of_what_was_asked_for_at_a_console_is_told(
     state: JobState, origin: str, told: bool
 ) -> None:
-    assert to_be_told(job(1, state, origin=origin)) is told
+    one = replace(job(1, state, origin=origin), ended=100.0)
+    assert to_be_told(one, 99.0) is told
+    assert not to_be_told(one, 101.0), "it ended before this console began"
 
 
 @settings(max_examples=60)

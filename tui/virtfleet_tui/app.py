@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -74,6 +75,7 @@ class VirtfleetApp(App[None]):
         self._engine = engine
         self._history = History(Place("overview"))
         self.console_.consoles.ring = self.bell
+        self._began = time.time()
         self._bridge = Bridge(engine, self, engine.settings.ui.refresh, self.console_.hands)
         self._keeping: Timer | None = None
         self._asking: AskDialog | None = None
@@ -151,7 +153,7 @@ class VirtfleetApp(App[None]):
         for screen in self.screen_stack:
             if isinstance(screen, JobsScreen) and screen.is_mounted:
                 screen.show_jobs(message.jobs)
-        ended = [job for job in message.jobs if to_be_told(job)]
+        ended = [job for job in message.jobs if to_be_told(job, self._began)]
         views = [screen for screen in self.screen_stack if isinstance(screen, FleetScreen)]
         if ended and views:
             job = next((job for job in ended if job.state is not JobState.DONE), ended[-1])

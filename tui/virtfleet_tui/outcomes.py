@@ -10,10 +10,11 @@ _UNDO = "undo of "
 """How the origin of a job begins that takes back another one."""
 
 
-def to_be_told(job: Job) -> bool:
-    """Whether it has ended and was asked for at a console."""
+def to_be_told(job: Job, since: float) -> bool:
+    """Whether it was asked for at a console and has ended, after `since` (Unix time): older ones,
+    which the journal tells of at the start, are no news."""
     ended = not job.state.active and job.state is not JobState.INTERRUPTED
-    return ended and job.origin.startswith(("console", _UNDO))
+    return ended and (job.ended or 0.0) >= since and job.origin.startswith(("console", _UNDO))
 
 
 def outcome(job: Job, jobs: Sequence[Job]) -> tuple[str, str]:

@@ -46,6 +46,8 @@ def doing(job: Job) -> str:
     """What it does now, or why it failed, in a line."""
     if job.error and not job.state.active:
         return job.error
+    if job.state is JobState.INTERRUPTED:
+        return "U goes on with it, B takes it back"
     if job.state is JobState.WAITING:
         return "waits for its turn"
     if job.state.active:
