@@ -155,12 +155,13 @@ def _steady(terminal: Terminal, status: Path, seconds: float) -> Steady:
 
 
 class Watched:
-    """The VM panel under an operator's hands: the cursor stays on its VM, so another one means that a key
-    was painted."""
+    """A list under an operator's hands: the cursor stays on its object, so another one means that a key was
+    painted. `view`: the key of the list; `cursor`: its line with the cursor, and what is called so there."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, view: bytes = b"2", cursor: re.Pattern[str] = _CURSOR) -> None:
         self._terminal = terminal
-        terminal.send(b"2")
+        self._cursor = cursor
+        terminal.send(view)
         terminal.drain(1.0)
         self._at = ""
         self._press(b"g")
@@ -180,7 +181,7 @@ class Watched:
         return self._terminal.until(self._moved, _TOO_LONG)
 
     def _moved(self, text: str) -> bool:
-        names = _CURSOR.findall(text)
+        names = self._cursor.findall(text)
         if not names or names[-1] == self._at:
             return False
         self._at = names[-1]

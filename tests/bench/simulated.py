@@ -1,13 +1,15 @@
-"""The console on a simulated fleet of any size: `simulated.py HOSTS VMS STATUS [SOCKET...]`.
+"""The console on a simulated fleet of any size: `simulated.py [--jobs N] HOSTS VMS STATUS [SOCKET...]`.
 
 The same steps as `virtfleet --demo` (virtfleet_tui/__main__.py, launch.py), which has a fleet of one size.
 Each SOCKET is the libvirt socket of one host more, which bench_fleet.py makes hang.
 On SIGUSR1 it appends a line of JSON to the file STATUS: how many changes there were, in which states the
-hosts are, and how old their samples.
+hosts are, and how old their samples; with --jobs also what was done since SIGUSR2, from which on N jobs are
+always under way (labour.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
@@ -18,12 +20,13 @@ from virtfleet.config.folders import state_dir
 from virtfleet.hypervisor.zygote import Zygote
 
 
-def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
+def main(hosts: int, vms: int, status: Path, sockets: list[str], jobs: int) -> int:
     zygote = Zygote.start(state_dir() / "workers.log")
     try:
         import msgspec
         from msgspec.structs import replace
 
+        from bench.labour import Labour
         from virtfleet.config.demo import demo_fleet
         from virtfleet.config.settings import HostSettings
         from virtfleet.engine import Engine
@@ -36,6 +39,7 @@ def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
             for number, path in enumerate(sockets, 1)
         }
         engine = Engine(replace(fleet, hosts={**fleet.hosts, **more}), zygote=zygote)
+        labour = Labour(engine, jobs)
 
         def tell(*_: object) -> None:
             now, views = time.monotonic(), engine.snapshot.hosts.values()
@@ -46,12 +50,14 @@ def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
                 "ages": sorted(
                     now - view.freshness.stats for view in views if view.freshness.stats is not None
                 ),
+                "jobs": labour.told(),
             }
             with status.open("ab") as file:
                 file.write(msgspec.json.encode(line) + b"\n")
 
         signal.signal(signal.SIGUSR1, tell)
         app = VirtfleetApp(engine)
+        signal.signal(signal.SIGUSR2, lambda *_: app.call_later(labour.begin))
         rarely_collect()
         app.run()
         return app.return_code or 0
@@ -60,4 +66,11 @@ def main(hosts: int, vms: int, status: Path, sockets: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=0)
+    parser.add_argument("hosts", type=int)
+    parser.add_argument("vms", type=int)
+    parser.add_argument("status", type=Path)
+    parser.add_argument("sockets", nargs="*")
+    given = parser.parse_args()
+    sys.exit(main(given.hosts, given.vms, given.status, given.sockets, given.jobs))

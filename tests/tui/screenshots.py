@@ -7,10 +7,12 @@ root; without it they are left as they are and a note says so.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,19 @@ from virtfleet.config.load import load
 from virtfleet.config.settings import FleetSettings
 from virtfleet.engine import Engine
 from virtfleet.model import HostState
+from virtfleet.model.action import (
+    Action,
+    CloneVm,
+    CreateVm,
+    RebootVm,
+    ResumeVm,
+    ShutdownVm,
+    StartVm,
+    SuspendVm,
+    TagVm,
+    VmRef,
+)
+from virtfleet.model.job import Job
 from virtfleet_tui.screens.detail import Detail
 
 FOLDER = Path(__file__).resolve().parents[2] / "screenshots"
@@ -122,8 +137,44 @@ async def _xml_of_a_vm(hands: Hands) -> None:
     await hands.until("<domain")
 
 
+async def _creating(hands: Hands) -> None:
+    await hands.press("2", "ctrl+n")
+    given = {
+        "name": "web-%02d",
+        "count": "3",
+        "image": "images/debian-12-base.qcow2",
+        "flavor": "small",
+        "host": "hv06",
+        "tags": "web test",
+        "project": "web",
+    }
+    for name, value in given.items():
+        hands.screen.query_one(f"#create-{name}").value = value
+    await hands.until("memory promised")
+
+
+async def _deleting(hands: Hands) -> None:
+    await hands.press("2", "D", "space", "tab", "space", "tab", "enter")
+    await hands.until("Type the name")
+
+
+async def _events(hands: Hands) -> None:
+    await hands.press("6")
+
+
+async def _lively(engine: Engine) -> None:
+    """So that events have something to tell."""
+    vms = _named(engine, "cache")
+    for vm, action in zip(vms, (SuspendVm, RebootVm, ShutdownVm), strict=False):
+        await _do(engine, action(vm=vm))
+        await asyncio.sleep(1.5)
+    await _do(engine, ResumeVm(vm=vms[0]))
+    await _do(engine, StartVm(vm=_named(engine, "worker-08")[0]))
+
+
 async def demo() -> None:
     async with running(demo_fleet()) as engine:
+        await _lively(engine)
         await asyncio.sleep(_HISTORY)
         for size in (SMALL, MIDDLE, LARGE):
             await take(engine, f"overview-{size[0]}x{size[1]}", size=size)
@@ -131,7 +182,11 @@ async def demo() -> None:
         await take(engine, "vm", _page_of_a_busy_vm)
         await take(engine, "host", _page_of_a_host)
         await take(engine, "help", _pressing("question_mark"))
+        await take(engine, "help-jobs", _pressing("8", "question_mark"))
         await take(engine, "filter", _filtering)
+        await take(engine, "create", _creating)
+        await take(engine, "delete", _deleting)
+        await take(engine, "events", _events)
         await take(engine, "xml", _xml_of_a_vm)
 
 
@@ -150,11 +205,74 @@ async def _page_of_the_hung_host(hands: Hands) -> None:
     assert hands.shows(Detail)
 
 
+async def _do(engine: Engine, action: Action, *, cancel: bool = False) -> Job:
+    """The job, at its end."""
+    job = await engine.apply(await engine.plan(action), origin="console")
+    if cancel:
+        engine.jobs.cancel(job.id)
+    return await engine.jobs.wait(job.id)
+
+
+async def _jobs(engine: Engine, lab: Lab) -> None:
+    """Jobs done, failed, cancelled and under way, on real hosts; and the console of a real guest."""
+    small = 16 << 20  # too small for its system: it never answers when it is asked to shut down
+    for number, host in enumerate(("hv1", "hv2", "hv3"), 1):
+        action = CreateVm(
+            name=f"web-{number:02}", image=str(lab.image), memory=small, host=host, pool="local"
+        )
+        await _do(engine, action)
+    await until(lambda: len(_named(engine, "web")) == 3, "the new VMs are seen")
+    web = _named(engine, "web")
+    await _do(engine, TagVm(vm=web[0], add=("web", "test")))
+    await _do(engine, RebootVm(vm=web[1]))
+    await _do(engine, ShutdownVm(vm=web[1], wait=2.0))
+    clone = CloneVm(vm=_named(engine, "hv3-vm3")[0], name="copy-1", start=False)
+    await _do(engine, clone, cancel=True)
+    going = [
+        await engine.apply(await engine.plan(ShutdownVm(vm=vm, wait=300.0)), origin="console") for vm in web
+    ]
+    await until(lambda: all(engine.jobs.get(job.id).progress.step for job in going), "they are under way")
+    for size in (SMALL, MIDDLE, LARGE):
+        await take(engine, f"jobs-{size[0]}x{size[1]}", _pressing("8"), size=size)
+    for job in going:
+        engine.jobs.cancel(job.id)
+        await engine.jobs.wait(job.id)
+
+    async def talk(hands: Hands) -> None:
+        await hands.command("console hv1-vm1@hv1")
+        await hands.until("● open")
+        for typed, answer in (
+            ("", "login:"),
+            ("root", "Password:"),
+            ("lab", "#"),
+            ("uname -sr; ls /", "etc"),
+        ):
+            await hands.press(*typed, "enter")
+            await until(partial(_says, hands, answer), f"the guest says {answer!r}")
+            await hands.pilot.pause(1.0)
+
+    await take(engine, "console", talk)
+
+
+def _says(hands: Hands, text: str) -> bool:
+    return text in hands.text
+
+
+def _named(engine: Engine, start: str) -> list[VmRef]:
+    return [
+        VmRef(view.name, vm.uuid, vm.name)
+        for view in engine.snapshot.hosts.values()
+        for vm in view.vms
+        if vm.name.startswith(start)
+    ]
+
+
 async def faults(lab: Lab) -> None:
     """A host that hangs, a VM whose monitor does, and a host whose key nobody knows."""
     settings = load(lab.fleet_file)
     async with running(settings) as engine:
         await asyncio.sleep(_HISTORY / 2)
+        await _jobs(engine, lab)
         vm = "hv1-vm1"
         await asyncio.to_thread(lab.host("hv1").freeze_vm, vm)
         await until(
@@ -199,6 +317,12 @@ async def _unknown_key(lab: Lab, settings: FleetSettings) -> None:
 
 def main() -> int:
     FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="virtfleet-pictures-") as folder:
+        os.environ["XDG_STATE_HOME"] = folder  # whose jobs these are is nobody's business
+        return _all()
+
+
+def _all() -> int:
     asyncio.run(demo())
     try:
         lab = Lab.start(Plan())

@@ -59,7 +59,7 @@ async def test_what_interrupts_nobody_is_done_at_once(tmp_path: Path) -> None:
         job = feeder.jobs.jobs[0]
         assert (job.title, job.state, job.origin) == ("start off-1 on hv1", JobState.DONE, "console")
         assert [op for _, op, _ in feeder.runner.done] == ["vm.claim", "vm.start", "vm.release"]
-        assert "done: start off-1 on hv1" in hands.text
+        await hands.until("done: start off-1 on hv1")
 
 
 async def test_what_interrupts_a_guest_shows_its_plan_first(tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ async def test_jobs_are_listed_live_and_can_be_cancelled(tmp_path: Path) -> None
         await hands.pilot.pause(0.2)
         await hands.press("8")
         assert isinstance(hands.app.screen, JobsScreen)
-        assert "start off-1 on hv1" in hands.text
-        assert "running" in hands.text
+        await hands.until("start off-1 on hv1")
+        await hands.until("running")
         assert "jobs 1" in hands.text
         await hands.press("K")
         feeder.runner.hold.set()
@@ -225,3 +225,74 @@ async def test_two_vms_of_one_name_are_never_mixed_up(tmp_path: Path) -> None:
         await hands.press("tab", "enter")
         await jobs_ended(hands, feeder, 1)
         assert {host for host, _, _ in feeder.runner.done} == {"hv2"}
+
+
+async def test_a_tag_is_undone_from_the_list_of_jobs_after_its_plan_was_seen(tmp_path: Path) -> None:
+    feeder = fleet()
+    async with console(feeder, tmp_path) as hands:
+        await select(hands, "off-1")
+        await hands.press("t")
+        form = await dialog(hands, FormDialog)
+        form.query_one("#form-add", Input).value = "web"
+        form.query_one("#form-done", Button).press()
+        await jobs_ended(hands, feeder, 1)
+        await hands.press("8")
+        await hands.until("Z undo")
+        await hands.press("Z")
+        await dialog(hands, PlanDialog)
+        assert "undo: tag off-1 +web on hv1" in hands.text
+        await hands.press("enter")
+        assert len(feeder.jobs.jobs) == 1
+        await hands.press("Z")
+        await dialog(hands, PlanDialog)
+        await hands.press("tab", "enter")
+        await jobs_ended(hands, feeder, 2)
+        assert [job.origin[:8] for job in feeder.jobs.jobs][1:] == ["undo of "]
+        await hands.until("done: undo: tag off-1 +web on hv1")
+
+
+async def test_marked_jobs_are_cancelled_together(tmp_path: Path) -> None:
+    import asyncio
+
+    feeder = fleet()
+    feeder.runner.hold = asyncio.Event()
+    async with console(feeder, tmp_path) as hands:
+        await hands.press("2", "*", "S")
+        await dialog(hands, PlanDialog)
+        await hands.press("tab", "enter", "8")
+        await hands.until("jobs 3")
+        await hands.press("*", "K")
+        feeder.runner.hold.set()
+        await jobs_ended(hands, feeder, 3)
+        assert {job.state for job in feeder.jobs.jobs} == {JobState.CANCELLED}
+        await hands.until("0 of 3 done, 3 not")
+
+
+async def test_a_tick_says_in_letters_what_it_is(tmp_path: Path) -> None:
+    feeder = fleet()
+    async with console(feeder, tmp_path) as hands:
+        await select(hands, "off-1")
+        await hands.press("D")
+        await dialog(hands, FormDialog)
+        assert "[ ] delete its own disks too" in hands.text
+        await hands.press("space")
+        assert "[x] delete its own disks too" in hands.text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_the_form_for_new_vms_has_its_buttons_on_the_screen(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with console(fleet(), tmp_path, size) as hands:
+        await hands.press("2", "ctrl+n")
+        await hands.until("New VMs")
+        assert "Leave it" in hands.text
+        assert "[x] start it" in hands.text
+
+
+async def test_the_help_explains_signs_of_jobs_and_plans(tmp_path: Path) -> None:
+    async with console(fleet(), tmp_path, (120, 90)) as hands:
+        await hands.press("8", "?")
+        shown = await hands.until("States of jobs")
+        for sign in ("✖ broken", "! interrupted", "◐ undoing", "+ − ~", "before → after"):
+            assert sign in shown

@@ -11,7 +11,9 @@ from textual.message_pump import MessagePump
 
 from tui.console import console
 from tui.feeder import Feeder, event, host, small_fleet, vm
-from virtfleet_tui.bridge import PORTION, Bridge, FleetChanged
+from virtfleet.model.action import TagVm, VmRef
+from virtfleet.model.job import JobState
+from virtfleet_tui.bridge import PORTION, Bridge, FleetChanged, JobsChanged
 from virtfleet_tui.hands import CALM, PATIENCE, Hands
 
 
@@ -21,10 +23,13 @@ class Sink(MessagePump):
     def __init__(self) -> None:
         super().__init__()
         self.posted: list[FleetChanged] = []
+        self.jobs: list[JobsChanged] = []
 
     def post_message(self, message: Message) -> bool:
         if isinstance(message, FleetChanged):
             self.posted.append(message)
+        elif isinstance(message, JobsChanged):
+            self.jobs.append(message)
         return True
 
 
@@ -138,3 +143,22 @@ async def test_back_from_the_shell_all_is_painted_again(tmp_path: Path) -> None:
         assert not hands.screen._repaint_required
         hands.app.app_resume_signal.publish(hands.app)
         assert hands.screen._repaint_required
+
+
+async def test_many_changes_of_jobs_are_one_message_with_the_last_of_each() -> None:
+    feeder, sink = small_fleet(), Sink()
+    row = feeder.snapshot.hosts["hv01"].vms[0]
+    plan = await feeder.plan(TagVm(vm=VmRef("hv01", row.uuid, row.name), add=("web",)))
+    bridge = Bridge(feeder, sink, pace=600.0)
+    bridge.open()
+    jobs = [await feeder.apply(plan) for _ in range(5)]
+    for job in jobs:
+        await feeder.jobs.wait(job.id)
+    assert sink.jobs == []
+    assert not bridge.is_idle
+    bridge._post_jobs()
+    (message,) = sink.jobs
+    assert [(job.id, job.state) for job in message.jobs] == [(job.id, JobState.DONE) for job in jobs]
+    bridge.close()
+    assert feeder.subscribers == 0
+    await feeder.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,9 +17,10 @@ from virtfleet.config import folders
 from virtfleet.errors import VirtfleetError
 from virtfleet.model.job import JobState
 from virtfleet_tui import state
-from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged, JobChanged
+from virtfleet_tui.bridge import Bridge, Fleet, FleetChanged, JobsChanged
 from virtfleet_tui.console import Console, History, Place
 from virtfleet_tui.dialogs.ask import Answer, AskDialog
+from virtfleet_tui.outcomes import outcome, to_be_told
 from virtfleet_tui.palette import ConsoleCommands
 from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.screens.base import FleetScreen
@@ -73,6 +75,7 @@ class VirtfleetApp(App[None]):
         self._engine = engine
         self._history = History(Place("overview"))
         self.console_.consoles.ring = self.bell
+        self._began = time.time()
         self._bridge = Bridge(engine, self, engine.settings.ui.refresh, self.console_.hands)
         self._keeping: Timer | None = None
         self._asking: AskDialog | None = None
@@ -146,18 +149,15 @@ class VirtfleetApp(App[None]):
         finally:
             self._bridge.handled()
 
-    def on_job_changed(self, message: JobChanged) -> None:
-        job = message.job
-        front = self.screen
+    def on_jobs_changed(self, message: JobsChanged) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, JobsScreen) and screen.is_mounted:
-                screen.show_job(job)
-        if not isinstance(front, FleetScreen) or job.origin.partition(",")[0] != "console":
-            return
-        if job.state is JobState.DONE:
-            front.say(f"done: {job.title}", "good")
-        elif not job.state.active and job.state is not JobState.INTERRUPTED:
-            front.say(f"{job.state.value}: {job.title}: {job.error}", "bad")
+                screen.show_jobs(message.jobs)
+        ended = [job for job in message.jobs if to_be_told(job, self._began)]
+        views = [screen for screen in self.screen_stack if isinstance(screen, FleetScreen)]
+        if ended and views:
+            job = next((job for job in ended if job.state is not JobState.DONE), ended[-1])
+            views[-1].say(*outcome(job, self._engine.jobs.jobs if job.batch else ()))
 
     async def _read_jobs(self) -> None:
         """What was done before, and what a crash left behind: read when the first screen is there."""

@@ -88,6 +88,7 @@ class Jobs(Protocol):
     def cancel(self, number: str) -> None: ...
     async def resume(self, number: str) -> Job: ...
     async def roll_back(self, number: str) -> Job: ...
+    async def undo(self, number: str) -> Job: ...
     async def log(self, number: str) -> tuple[Any, ...]: ...
 
 
@@ -182,17 +183,15 @@ class PromptsChanged(Message):
         return isinstance(message, PromptsChanged)
 
 
-class JobChanged(Message):
-    """A job is now so."""
+class JobsChanged(Message):
+    """These jobs are now so. Twenty that run tell of a thousand changes a second: what a job was in between
+    is not told."""
 
     bubble = False
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, jobs: tuple[Job, ...]) -> None:
         super().__init__()
-        self.job = job
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, JobChanged) and message.job.id == self.job.id
+        self.jobs = jobs
 
 
 class Bridge:
@@ -218,6 +217,10 @@ class Bridge:
         """When the round was to begin."""
         self._timer: asyncio.TimerHandle | None = None
         self._in_flight = False
+        self._jobs: dict[str, Job] = {}
+        """What became of jobs since the last message about them."""
+        self._jobs_due = 0.0
+        self._jobs_timer: asyncio.TimerHandle | None = None
         self._unsubscribe: list[Callable[[], None]] = []
 
     def open(self) -> None:
@@ -232,9 +235,10 @@ class Bridge:
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe = []
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._jobs_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._jobs_timer = None
 
     def handled(self) -> None:
         """The last message was dealt with: the next may go."""
@@ -253,12 +257,25 @@ class Bridge:
         self._target.post_message(PromptsChanged())
 
     def _on_job(self, job: Job) -> None:
-        self._target.post_message(JobChanged(job))
+        self._jobs[job.id] = job
+        if self._jobs_timer is None:
+            self._jobs_due = time.monotonic() + self._least
+            self._jobs_timer = asyncio.get_running_loop().call_later(self._least, self._post_jobs)
+
+    def _post_jobs(self) -> None:
+        wait = self._hands.wait(self._jobs_due)
+        if wait > 0.0:
+            self._jobs_timer = asyncio.get_running_loop().call_later(wait, self._post_jobs)
+            return
+        self._jobs_timer = None
+        jobs, self._jobs = tuple(self._jobs.values()), {}
+        self._target.post_message(JobsChanged(jobs))
 
     @property
     def is_idle(self) -> bool:
         """Whether everything that the fleet said was told and dealt with."""
-        return not (self._changes or self._round or self._in_flight or self._timer is not None)
+        waiting = self._timer is not None or self._jobs_timer is not None
+        return not (self._changes or self._round or self._in_flight or waiting)
 
     def _plan(self) -> None:
         if self._in_flight or self._timer is not None or not self._unsubscribe:

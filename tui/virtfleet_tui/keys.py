@@ -2,7 +2,7 @@
 
 A key is a command with a name. What it does is the method `action_<name>` of
 the screen (or of the app); whether it applies now is that screen's
-`check_action`. Letters for what changes a VM (m s S x ...) stay free here.
+`check_action`. Letters for what changes a VM (m s S x ...) come from the table of verbs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TITLES = {
     GRID: "Lists",
     OBJECT: "The selected object",
     VM: "The selected or marked VMs",
-    JOB: "The selected job",
+    JOB: "The selected or marked jobs",
     DETAIL: "Object page",
     TEXT: "XML",
     GUEST: "In a guest's console",
@@ -136,9 +136,24 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("ctrl+n", "create", "new VM", "Create VMs: a form, with the plan beside it", GRID),
     # ---- jobs
-    Key("K", "cancel_job", "cancel", "Stop it; what it did is taken back", JOB, foot=20),
+    Key(
+        "K",
+        "cancel_job",
+        "cancel",
+        "Stop it, or all that are marked; what they did is taken back",
+        JOB,
+        foot=20,
+    ),
     Key("U", "resume_job", "resume", "Go on with an interrupted or broken job", JOB, foot=21),
     Key("B", "roll_back_job", "roll back", "Take back what an interrupted or broken job did", JOB, foot=22),
+    Key(
+        "Z",
+        "undo_job",
+        "undo",
+        "Take back a job that is done, as a new job: rename, resize, tags ...",
+        JOB,
+        foot=24,
+    ),
     Key("L", "job_log", "log", "What it did, step by step", JOB, foot=23),
     # ---- overview
     Key("tab", "next_panel", "next panel", "Go to the next panel", OVERVIEW, foot=35),

@@ -128,7 +128,7 @@ def _assign(rows: Sequence[VmRow], known: Known) -> Sequence[Entry]:
 
 def _shutdown(rows: Sequence[VmRow], known: Known) -> Sequence[Entry]:
     return (
-        Entry("wait", "Wait", "seconds a guest may take", value="60", check=_whole),
+        Entry("wait", "Wait, seconds", "that a guest may take", value="60", check=_whole),
         Entry("force", "Then", "power off what still runs", tick=True),
     )
 

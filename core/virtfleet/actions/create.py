@@ -118,9 +118,7 @@ def _networks(
     if not wanted:
         if "default" in known and known["default"].active:
             wanted = ["default"]
-            reasons.append(
-                Reason(text=f"on network default, which {host.name} has; --network chooses another")
-            )
+            reasons.append(Reason(text=f"on network default, which {host.name} has: no other was asked for"))
         else:
             reasons.append(
                 Reason(text="without a network: none was given, and there is no network `default`")

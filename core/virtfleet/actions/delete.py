@@ -213,7 +213,10 @@ def _reasons(host: HostView, vm: Vm, fates: list[Fate], world: World) -> tuple[R
         names = ", ".join(silent)
         reasons.append(warning(f"{names} may see these volumes, too, and can't be asked who uses them"))
     if vm.info.snapshots:
-        reasons.append(warning(f"its {vm.info.snapshots} snapshots go with it"))
+        one = vm.info.snapshots == 1
+        reasons.append(
+            warning("its snapshot goes with it" if one else f"its {vm.info.snapshots} snapshots go with it")
+        )
     if vm.info.managed_save:
         reasons.append(warning("its saved state goes with it"))
     if vm.state.active:

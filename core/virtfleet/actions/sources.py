@@ -52,6 +52,11 @@ async def _facts(
         return replace(local, **given)
     if volume := _volume(source, action.host, snapshot):
         return volume
+    if image is not None:
+        raise RefusedError(
+            f"image {reference} of the fleet file: there is no {source} on this machine, nor as POOL/VOLUME",
+            cure=f"correct the source of images.{reference} in the fleet file, or put the file there",
+        )
     names = ", ".join(settings.images) or "none"
     raise RefusedError(
         f"there is no image {reference}: no file, no volume POOL/VOLUME, no image of the fleet file ({names})"
@@ -108,7 +113,7 @@ def _volume(text: str, host: str, snapshot: FleetSnapshot) -> ImageFacts | None:
         return None
     if len({view.name for view, _ in found}) > 1:
         places = ", ".join(view.name for view, _ in found)
-        raise RefusedError(f"{text} is on {places}", cure="say which with --host")
+        raise RefusedError(f"{text} is on {places}", cure="say on which host")
     view, volume = found[0]
     if volume.backing:
         raise RefusedError(

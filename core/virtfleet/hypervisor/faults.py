@@ -39,8 +39,8 @@ def translate(error: libvirt.libvirtError) -> HostError | NotFoundError | Refuse
     message = clean(error.get_error_message() or str(error), 500)
     if code in _GONE:
         return NotFoundError(message)
-    if code in _UNSUPPORTED:
-        return UnsupportedError(message)
+    if code in _UNSUPPORTED or (code == libvirt.VIR_ERR_INVALID_ARG and "unsupported flags" in message):
+        return UnsupportedError(f"libvirt's driver for this host can't do that: {message}")
     if code in _ACCESS:
         return AccessError(
             message, cure="check the user's rights on the libvirt socket (group libvirt, polkit)"

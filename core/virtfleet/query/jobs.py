@@ -7,7 +7,7 @@ from virtfleet.query.field import Field, Unit
 from virtfleet.query.looks import Look, Meaning
 from virtfleet.query.naming import natural_key
 
-_LOOKS = {
+LOOKS = {
     JobState.BROKEN: Look("✖", "broken", Meaning.BAD, 0),
     JobState.INTERRUPTED: Look("!", "interrupted", Meaning.WARNING, 1),
     JobState.UNDOING: Look("◐", "undoing", Meaning.WARNING, 2),
@@ -23,13 +23,13 @@ _LOOKS = {
 
 def job_look(job: Job) -> Look:
     """Its state; a running one with how far it is."""
-    look = _LOOKS[job.state]
+    look = LOOKS[job.state]
     if job.state in (JobState.RUNNING, JobState.UNDOING) and job.progress.steps:
         return look._replace(word=f"{look.word} {100 * job.progress.fraction:.0f} %")
     return look
 
 
-def _step(job: Job) -> str:
+def step_of(job: Job) -> str:
     """The title of the step that it is at, or that it failed in."""
     for step, record in zip(job.plan.steps, job.records, strict=False):
         if record.state in (StepState.BEGUN, StepState.FAILED, StepState.UNDOING):
@@ -51,7 +51,7 @@ FIELDS: tuple[Field[Job], ...] = (
         Unit.TEXT,
         "waiting, running, cancelling, undoing, done, failed, cancelled, broken or interrupted.",
         lambda job: job.state.value,
-        sort_key=lambda job: _LOOKS[job.state].urgency,
+        sort_key=lambda job: LOOKS[job.state].urgency,
         width=15,
         glance=lambda job: job_look(job).text,
         priority=0,
@@ -85,7 +85,7 @@ FIELDS: tuple[Field[Job], ...] = (
         "STEP",
         Unit.TEXT,
         "What it does now, or failed in.",
-        lambda job: _step(job) or None,
+        lambda job: step_of(job) or None,
         width=30,
         priority=6,
     ),

@@ -9,10 +9,17 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 T = TypeVar("T")
+BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+"""Columns of the terminal from which a view has this class."""
+LOW = [(0, "-low"), (30, "-high")]
+"""And lines."""
 
 
 class Dialog(ModalScreen[T | None]):
     """Its answer is None when it was left with escape."""
+
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
+    VERTICAL_BREAKPOINTS = LOW
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave", show=False)]
 

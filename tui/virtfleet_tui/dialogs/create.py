@@ -9,10 +9,9 @@ from typing import Any, Protocol
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.suggester import SuggestFromList
 from textual.timer import Timer
-from textual.widgets import Button, Checkbox, Input, Static
+from textual.widgets import Button, Input, Static
 
 from virtfleet.actions.create import expand
 from virtfleet.config.settings import FleetSettings
@@ -21,30 +20,31 @@ from virtfleet.headless.vm_create import file_ref, public_keys
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.action import Action, CreateVm, Seed
 from virtfleet.model.plan import Plan
-from virtfleet.query import plans
 from virtfleet.query.units import parse_size
 from virtfleet_tui.dialogs.base import Dialog
+from virtfleet_tui.dialogs.plan import plan_lines, title_line
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.hanging import Hanging, Line
+from virtfleet_tui.widgets.tick import Tick
 
 _PLAN_AFTER = 0.3
 _MOST = 100
-_MEANING = {"step": "", "reason": "muted", "warning": "warning", "effect": "muted"}
 _LINES = (
     ("name", "Name", "web-01, or web-%02d for several"),
     ("count", "How many", "1"),
-    ("image", "Image", "of the fleet file, a file, a URL, or POOL/VOLUME"),
-    ("iso", "or installer", "ISO: a file, a URL, or POOL/VOLUME"),
-    ("flavor", "Flavor", "of the fleet file, or the figures below"),
+    ("image", "Image", "name, file, URL, POOL/VOLUME"),
+    ("iso", "or installer", "ISO file, URL, POOL/VOLUME"),
+    ("flavor", "Flavor", "or the figures below"),
     ("vcpus", "vCPUs", "1"),
     ("memory", "Memory", "1GiB"),
     ("disk", "Disk", "the image's own size"),
     ("host", "Host", "the best that fits"),
-    ("pool", "Pool", "the one with most room"),
-    ("network", "Network", "default; bridge:NAME; several with spaces"),
-    ("ssh_key", "SSH key", "file of a public key, for cloud-init"),
+    ("pool", "Pool", "with most room"),
+    ("network", "Network", "default, or bridge:NAME"),
+    ("ssh_key", "SSH key", "file of a public key"),
     ("user_data", "User data", "file for cloud-init"),
     ("tags", "Tags", "with spaces between"),
-    ("project", "Project", ""),
+    ("project", "Project", "none"),
 )
 
 
@@ -68,9 +68,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog create") as box:
             box.border_title = say("New VMs")
-            box.border_subtitle = say(
-                "tab goes on, esc leaves; nothing is done before you have seen the plan"
-            )
+            box.border_subtitle = say("tab goes on, esc leaves and does nothing")
             with Horizontal(id="create-body"):
                 with VerticalScroll(id="create-form", can_focus=False):
                     for name, title, doc in _LINES:
@@ -85,13 +83,10 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
                             )
                     with Horizontal(classes="form-line"):
                         yield Static(say("Start"), markup=False, classes="form-title")
-                        yield Checkbox(say("start it"), value=True, id="create-start", compact=True)
+                        yield Tick(say("start it"), value=True, id="create-start", compact=True)
                 with VerticalScroll(id="create-plan", can_focus=False):
-                    yield Static(
-                        say(("The plan stands here as soon as there is a name.", "muted")),
-                        markup=False,
-                        id="create-text",
-                    )
+                    wait = say(("The plan stands here as soon as there is a name.", "muted"))
+                    yield Hanging([Line(say(""), wait)], id="create-text")
             with Horizontal(classes="buttons"):
                 yield Button("Create", id="create-do", compact=True, disabled=True)
                 yield Button("Leave it", id="create-leave", compact=True)
@@ -118,7 +113,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
 
     def _values(self) -> dict[str, str]:
         found = {name: self._value(name) for name, _, _ in _LINES}
-        return found | {"start": "yes" if self.query_one("#create-start", Checkbox).value else ""}
+        return found | {"start": "yes" if self.query_one("#create-start", Tick).value else ""}
 
     @staticmethod
     def _actions(values: dict[str, str]) -> list[CreateVm]:
@@ -157,7 +152,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
         return expand(action, count)
 
     @on(Input.Changed)
-    @on(Checkbox.Changed)
+    @on(Tick.Changed)
     def _changed(self) -> None:
         self._turn += 1
         self.query_one("#create-do", Button).disabled = True
@@ -177,16 +172,15 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
             if errors:
                 raise errors[0]
         except VirtfleetError as error:
-            cure = f"\n\n{error.cure}" if error.cure else ""
-            self._show(turn, say((error.message, "warning"), (cure, "muted")), ready=False)
+            self._show(turn, _wrong(error.message, error.cure), ready=False)
         except (ValueError, OSError) as error:
-            self._show(turn, say((str(error), "warning")), ready=False)
+            self._show(turn, _wrong(str(error)), ready=False)
         else:
-            self._show(turn, _content(made), ready=True)
+            self._show(turn, _lines(made), ready=True)
 
-    def _show(self, turn: int, content: Content, *, ready: bool) -> None:
+    def _show(self, turn: int, lines: list[Line], *, ready: bool) -> None:
         if turn == self._turn:
-            self.query_one("#create-text", Static).update(content)
+            self.query_one("#create-text", Hanging).show(lines)
             self.query_one("#create-do", Button).disabled = not ready
 
     @on(Input.Submitted)
@@ -206,13 +200,16 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
         self.dismiss(None)
 
 
-def _content(made: Sequence[Plan]) -> Content:
-    lines: list[Content] = []
+def _lines(made: Sequence[Plan]) -> list[Line]:
+    """The first in full: the others differ in the name alone."""
+    lines: list[Line] = []
     for plan in made:
-        lines.append(say((f"{plans.sign(plan)} {plan.title}", "bold")))
+        lines.append(title_line(plan))
         if plan is made[0]:
-            lines += [
-                say((f"{line.mark:>3}  ", "muted"), (line.text, _MEANING[line.kind]))
-                for line in plans.lines(plan)
-            ]
-    return Content("\n").join(lines)
+            lines += [line for _, line in plan_lines(plan)]
+    return lines
+
+
+def _wrong(text: str, cure: str = "") -> list[Line]:
+    lines = [Line(say(""), say((text, "warning")))]
+    return [*lines, Line(say(""), say("")), Line(say(""), say((cure, "muted")))] if cure else lines

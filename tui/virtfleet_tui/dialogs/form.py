@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.suggester import SuggestFromList
-from textual.widgets import Button, Checkbox, Input, Static
+from textual.widgets import Button, Input, Static
 
 from virtfleet_tui.dialogs.base import Dialog
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.tick import Tick
 
 Values = dict[str, str]
 """What was typed, by name; a tick is "yes" or empty."""
@@ -49,7 +50,7 @@ class FormDialog(Dialog[Values]):
         title: str,
         entries: Sequence[Entry],
         *,
-        done: str = "Plan it",
+        done: str = "Go on",
         check: Callable[[Mapping[str, str]], str] = lambda values: "",
     ) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class FormDialog(Dialog[Values]):
                             say(f"{entry.title:<{width}}  "), markup=False, classes="form-title", shrink=True
                         )
                         if entry.tick:
-                            yield Checkbox(
+                            yield Tick(
                                 say(entry.doc), value=bool(entry.value), id=f"form-{entry.name}", compact=True
                             )
                         else:
@@ -99,7 +100,7 @@ class FormDialog(Dialog[Values]):
         found: Values = {}
         for entry in self._entries:
             if entry.tick:
-                found[entry.name] = "yes" if self.query_one(f"#form-{entry.name}", Checkbox).value else ""
+                found[entry.name] = "yes" if self.query_one(f"#form-{entry.name}", Tick).value else ""
             else:
                 found[entry.name] = self.query_one(f"#form-{entry.name}", Input).value.strip()
         return found

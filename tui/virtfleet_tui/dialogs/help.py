@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Static
 
 from virtfleet_tui.dialogs.base import Dialog
 from virtfleet_tui.dialogs.signs import signs_of
 from virtfleet_tui.keys import GRID, TITLES, Key
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.hanging import Hanging, Line
 from virtfleet_tui.widgets.palette import fit
 
 _SIGN = 16
@@ -43,29 +43,27 @@ class HelpDialog(Dialog[None]):
         with VerticalScroll(id="help", classes="dialog") as box:
             box.border_title = say(f"Keys in {self._where}")
             box.border_subtitle = say("esc closes")
-            yield Static(say(*self._lines()), markup=False, id="help-text")
+            yield Hanging(self._lines(), id="help-text")
 
     def on_mount(self) -> None:
         self.query_one("#help").focus()
 
-    def _lines(self) -> list[tuple[str, str]]:
-        lines: list[tuple[str, str]] = []
+    def _lines(self) -> list[Line]:
+        lines: list[Line] = []
+
+        def part(title: str, rows: Iterable[tuple[str, str, str]]) -> None:
+            lines.append(Line(say(""), say((title, "bold"))))
+            lines.extend(
+                Line(say((f"  {fit(sign, _SIGN)}", colour)), say(meaning)) for sign, colour, meaning in rows
+            )
+            lines.append(Line(say(""), say("")))
+
         for where, title in TITLES.items():
             keys = [key for key in self._keys if key.where == where]
-            if not keys:
-                continue
-            lines.append((f"{title}\n", "bold"))
-            for key in keys:
-                lines += [(f"  {key.label:<16}", "accent"), (f"{key.doc}\n", "")]
-            lines.append(("\n", ""))
+            if keys:
+                part(title, ((key.label, "accent", key.doc) for key in keys))
         if any(key.where == GRID for key in self._keys):
-            lines.append(("Filters\n", "bold"))
-            for example, meaning in _FILTERS:
-                lines += [(f"  {example:<16}", "accent"), (f"{meaning}\n", "")]
-            lines.append(("\n", ""))
+            part("Filters", ((example, "accent", meaning) for example, meaning in _FILTERS))
         for title, signs in signs_of(self._kinds) if self._kinds else ():
-            lines.append((f"{title}\n", "bold"))
-            for sign, colour, meaning in signs:
-                lines += [(f"  {fit(sign, _SIGN)}", colour), (f"{meaning}\n", "")]
-            lines.append(("\n", ""))
+            part(title, signs)
         return lines

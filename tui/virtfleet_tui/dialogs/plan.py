@@ -13,17 +13,34 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from virtfleet.model.plan import Danger, Plan
 from virtfleet.query import plans
 from virtfleet_tui.dialogs.base import Dialog
 from virtfleet_tui.styles.themes import say
+from virtfleet_tui.widgets.hanging import Hanging, Line
 
 _IN_FULL = 3
 """So many plans are shown with all their lines; of more, the titles and what to mind."""
 _MEANING = {"step": "", "reason": "muted", "warning": "warning", "effect": "muted"}
+_MARKS = _MEANING | {"step": "muted"}
+
+
+def title_line(plan: Plan) -> Line:
+    """What it does, with the sign of it."""
+    return Line(say((f"{plans.sign(plan)} ", "bold")), say((plan.title, "bold")))
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, Line]]:
+    """Its steps, what to mind, why, and what it changes; each with its kind."""
+    return [
+        (
+            line.kind,
+            Line(say((f"{line.mark:>3}  ", _MARKS[line.kind])), say((line.text, _MEANING[line.kind]))),
+        )
+        for line in plans.lines(plan)
+    ]
 
 
 class PlanDialog(Dialog[bool]):
@@ -52,7 +69,7 @@ class PlanDialog(Dialog[bool]):
             box.border_title = say(self._head())
             box.border_subtitle = say("esc does nothing")
             with VerticalScroll(id="plan-lines", can_focus=False):
-                yield Static(self._content(), markup=False, id="plan-text")
+                yield Hanging(self._lines(), id="plan-text")
             if self._typed:
                 what = "how many objects this is about" if self._several else "the name"
                 yield Static(
@@ -75,29 +92,29 @@ class PlanDialog(Dialog[bool]):
             return self._plans[0].title
         if not self._plans:
             return "This can't be done" if self._refused else "Nothing to do"
-        return f"{len(self._plans)} plans"
+        words = ["1 plan" if len(self._plans) == 1 else f"{len(self._plans)} plans"]
+        words += [f"{len(self._refused)} can't be done"] if self._refused else []
+        words += [f"{len(self._idle)} with nothing to do"] if self._idle else []
+        return ", ".join(words)
 
     def _deed(self) -> str:
         return "Do it" if len(self._plans) == 1 else f"Do these {len(self._plans)}"
 
-    def _content(self) -> Content:
-        lines: list[Content] = []
+    def _lines(self) -> list[Line]:
         alone = len(self._plans) == 1 and not self._refused and not self._idle
+        # What can't be done is first: below a hundred plans nobody would see it.
+        lines = [Line(say(("✖ ", "bad")), say((name, "bold"), f"  {why}")) for name, why in self._refused]
         for plan in self._plans:
             if not alone:
-                lines.append(say((f"{plans.sign(plan)} {plan.title}", "bold")))
+                lines.append(title_line(plan))
             full = len(self._plans) <= _IN_FULL
-            lines += [
-                say((f"{line.mark:>3}  ", "muted"), (line.text, _MEANING[line.kind]))
-                for line in plans.lines(plan)
-                if full or line.kind == "warning"
-            ]
+            lines += [line for kind, line in plan_lines(plan) if full or kind == "warning"]
         for plan in self._idle:
             why = "; ".join(reason.text for reason in plan.reasons)
-            lines.append(say((f"= {plan.title}", "muted"), (f"  {why}" if why else "", "muted")))
-        for name, why in self._refused:
-            lines.append(say(("✖ ", "bad"), (name, "bold"), f"  {why}"))
-        return Content("\n").join(lines)
+            lines.append(
+                Line(say(("= ", "muted")), say((f"{plan.title}{'  ' if why else ''}{why}", "muted")))
+            )
+        return lines
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#plan-lines", VerticalScroll).scroll_relative(y=lines, animate=False)
@@ -110,6 +127,8 @@ class PlanDialog(Dialog[bool]):
     def _name_entered(self, event: Input.Submitted) -> None:
         if event.value.strip() == self._typed:
             self.dismiss(True)
+        else:
+            self.query_one(".dialog").border_subtitle = say(f"that is not {self._typed}; esc does nothing")
 
     @on(Button.Pressed, "#leave")
     def _left(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from virtfleet.model.job import JobState
+from virtfleet.query.jobs import LOOKS
 from virtfleet.query.looks import glyph
 from virtfleet_tui.widgets.glyphs import glyphs
 
@@ -55,6 +57,31 @@ _STATES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
         (("error", "something failed"), ("warning", "look at it"), ("info", "in the course of things")),
     ),
 }
+_JOBS: tuple[_Sign, ...] = tuple(
+    (f"{look.glyph} {look.word}", look.meaning.value, meaning)
+    for look, meaning in (
+        (LOOKS[JobState.WAITING], "for its turn: so many at once on a host, into a pool"),
+        (LOOKS[JobState.RUNNING], "under way; percent of its steps, or of the bytes that it moves"),
+        (LOOKS[JobState.CANCELLING], "somebody cancelled it; it stops as soon as it can"),
+        (LOOKS[JobState.UNDOING], "it failed or was cancelled: what it did is taken back"),
+        (LOOKS[JobState.DONE], "all of it"),
+        (LOOKS[JobState.CANCELLED], "and what it had done is taken back"),
+        (LOOKS[JobState.FAILED], "and what it had done is taken back"),
+        (LOOKS[JobState.BROKEN], "failed, and not all could be taken back: U goes on, B takes back"),
+        (LOOKS[JobState.INTERRUPTED], "its console is gone: U goes on with it, B takes back what it did"),
+    )
+)
+
+_PLANS: tuple[_Sign, ...] = (
+    ("+ − ~", "", "makes an object; deletes one; changes one"),
+    ("=", "muted", "nothing to do: it is so already"),
+    ("✖", "bad", "can't be done, and why"),
+    ("1 2 3", "muted", "its steps, in their order"),
+    ("!", "warning", "mind this before you say yes"),
+    ("·", "muted", "why it is done so"),
+    ("→", "muted", "what it changes: before → after"),
+)
+
 _STATES["alert"] = ("How bad it is", _STATES["event"][1][:2])
 
 _MORE: dict[str, tuple[_Sign, ...]] = {
@@ -98,6 +125,10 @@ def signs_of(kinds: Sequence[str]) -> list[tuple[str, list[_Sign]]]:
             found.append((title, [*_looks(states), *_MORE.get(kind, ())]))
     if any(kind not in ("plot", "xml") for kind in kinds):
         found.append(("Lists", _lists()))
+    if "job" in kinds:
+        found.append(("States of jobs", list(_JOBS)))
+    if not {"job", "vm"}.isdisjoint(kinds):
+        found.append(("Plans", list(_PLANS)))
     if "plot" in kinds:
         found.append(("Plots", list(_PLOTS)))
     if "xml" in kinds:

@@ -27,7 +27,7 @@ from virtfleet_tui.widgets.event_list import when
 _EVENT_COLUMNS: dict[str, dict[str, Any]] = {
     # The sign of its severity stands before what happened, as that of a state does elsewhere.
     "time": {"glance": lambda event: when(event.time, time.time()), "width": 8, "priority": 0},
-    "what": {"glance": lambda event: f"{glyph(event.severity).glyph} {event.what}", "width": 14},
+    "what": {"glance": lambda event: f"{glyph(event.severity).glyph} {event.what}", "width": 18},
     "name": {"width": 14},
     "host": {"width": 10},
     "detail": {"glance": lambda event: event.detail, "width": 20, "priority": 2},

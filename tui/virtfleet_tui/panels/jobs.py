@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from virtfleet.model import FleetSnapshot
 from virtfleet.model.job import Job, JobState
-from virtfleet.query.field import Field
-from virtfleet.query.jobs import job_look
+from virtfleet.query.display import format_value
+from virtfleet.query.field import Field, Unit
+from virtfleet.query.jobs import job_look, step_of
 from virtfleet.query.nouns import NOUNS
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Subject
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import CLOCK, Listed
+from virtfleet_tui.widgets.event_list import when
 
 _TROUBLE = frozenset({JobState.BROKEN, JobState.INTERRUPTED, JobState.FAILED})
 _COLUMNS: dict[str, dict[str, Any]] = {
-    "state": {"width": 14},
-    "title": {"width": 34, "priority": 0},
-    "progress": {"width": 8, "priority": 1},
-    "eta_s": {"width": 6, "priority": 2},
-    "rate": {"width": 8, "priority": 4},
-    "took_s": {"width": 6, "priority": 3},
-    "error": {"width": 40, "priority": 2},
-    "created": {"width": 8, "priority": 3},
-    "who": {"width": 14, "priority": 5},
-    "id": {"width": 13, "priority": 4},
+    "created": {"width": 8, "priority": 1, "glance": lambda job: when(job.created, time.time())},
+    "state": {"width": 14, "priority": 0},
+    "title": {"width": 32, "priority": 0},
+    "eta_s": {"width": 6, "priority": 3},
+    "took_s": {"width": 6, "priority": 4},
+    "who": {"width": 24, "priority": 7},
+    # One column says what it does, and when it has failed why: it does one of the two. It is the last, so
+    # that it has all the space that is left.
+    "step": {
+        "title": "STEP OR FAULT",
+        "doc": "What it does now; why it failed.",
+        "width": 16,
+        "priority": 2,
+        "glance": lambda job: doing(job),
+    },
 }
-_ORDER = ("created", "state", "title", "progress", "eta_s", "rate", "took_s", "error", "who", "id")
+_ORDER = ("created", "state", "title", "eta_s", "took_s", "who", "step")
+_BYTES = 1 << 20
+"""Below that it is not bytes that a step counts, but seconds of waiting."""
+
+
+def doing(job: Job) -> str:
+    """What it does now, or why it failed, in a line."""
+    if job.error and not job.state.active:
+        return job.error
+    if job.state is JobState.INTERRUPTED:
+        return "U goes on with it, B takes it back"
+    if job.state is JobState.WAITING:
+        return "waits for its turn"
+    if job.state.active:
+        rate = job.progress.rate if job.progress.total >= _BYTES else None
+        speed = f", {format_value(rate, Unit.RATE)}B/s" if rate else ""
+        return f"{job.progress.text or step_of(job)}{speed}"
+    return ""
 
 
 def _style(job: Job, field: Field[Any]) -> str:
     if field.name == "state":
         return job_look(job).meaning.value
-    if field.name == "error":
-        return "bad" if job.state.resumable else "warning"
+    if field.name == "step":
+        return "" if job.state.active else "bad" if job.state.resumable else "warning"
     return "muted" if field.name in ("created", "id", "who") else ""
 
 
@@ -74,9 +99,9 @@ class JobPanel(ListPanel):
         if changes is None:
             self._reload()
 
-    def show_job(self, job: Job) -> None:
-        """One of them is now so."""
-        self.grid.update_rows([job])
+    def show_jobs(self, jobs: Iterable[Job]) -> None:
+        """These of them are now so."""
+        self.grid.update_rows(jobs)
 
     def _scoped(self, snapshot: FleetSnapshot) -> Iterable[Any]:
         return self.console.fleet.jobs.jobs

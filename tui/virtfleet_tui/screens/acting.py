@@ -31,6 +31,9 @@ from virtfleet_tui.panels.nouns import subject_of
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.verb_forms import FORMS, Form, Known, ref
 
+_FEW = 50
+"""Of more VMs it costs too much to ask every second what applies to them."""
+
 
 class ActingScreen(FleetScreen):
     """A view whose rows can be acted on. Subclasses say which they are."""
@@ -40,6 +43,12 @@ class ActingScreen(FleetScreen):
         return ()
 
     # ---- what can be done
+
+    def show_status(self) -> None:
+        """And the keys: what applies to a VM changes with its state."""
+        super().show_status()
+        if self.is_mounted and self.is_current and len(self.acting_on()) <= _FEW:
+            self.show_keys()
 
     def offers(self, verb: str) -> bool:
         """Whether a verb makes sense for one of them at least; else its key says why not."""

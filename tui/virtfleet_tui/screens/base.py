@@ -20,6 +20,7 @@ from virtfleet.query.tally import Totals
 from virtfleet_tui import commands
 from virtfleet_tui.bridge import Changes
 from virtfleet_tui.console import Console, Place, Subject
+from virtfleet_tui.dialogs.base import BREAKPOINTS
 from virtfleet_tui.dialogs.help import HelpDialog
 from virtfleet_tui.keys import ANYWHERE, Key, bindings, footer, keys_for
 from virtfleet_tui.panels.input_bar import InputBar
@@ -47,7 +48,7 @@ class FleetScreen(Screen[None]):
 
     contexts: ClassVar[tuple[str, ...]] = (ANYWHERE,)
     BINDINGS: ClassVar[list[BindingType]] = bindings(ANYWHERE)
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012 - Textual's own form
+    HORIZONTAL_BREAKPOINTS = BREAKPOINTS
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-middle"), (34, "-tall"), (50, "-high")]  # noqa: RUF012
 
     def __init__(self, console: Console, place: Place) -> None:
@@ -125,7 +126,7 @@ class FleetScreen(Screen[None]):
         fleet = self.console.fleet
         found = self._count()
         hosts = max(1, len(fleet.snapshot.hosts))
-        text, _, until = self._message
+        text, meaning, until = self._message
         if time.monotonic() < until:
             # For these seconds the message goes before all else that has no room beside it.
             wide, middle = self.size.width >= 160, self.size.width >= 100
@@ -136,6 +137,7 @@ class FleetScreen(Screen[None]):
                     alerts=found.alerts,
                     alerts_bad=found.alerts_bad,
                     message=text,
+                    meaning=meaning,
                 )
             )
             return

@@ -198,7 +198,12 @@ class Overview(ListScreen):
         if time.monotonic() - self._asked_to_leave < _LEAVE_WITHIN:
             self.app.exit()
         self._asked_to_leave = time.monotonic()
-        self.say("q again leaves the console; the fleet goes on")
+        count = len(self.console.fleet.jobs.active)
+        if not count:
+            self.say("q again leaves the console; the fleet goes on")
+            return
+        some = "a job is" if count == 1 else f"{count} jobs are"
+        self.say(f"{some} under way: q again leaves, and the next start can resume or roll back", "warning")
 
     def carry_out(self, command: Command) -> None:
         if command.verb == "overview":

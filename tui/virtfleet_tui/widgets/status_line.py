@@ -59,6 +59,8 @@ class Status:
     """demo, simulated, read-only."""
     message: str = ""
     """A word to the operator, after the view."""
+    meaning: Meaning = "warning"
+    """Of the message."""
 
 
 class StatusLine(Widget):
@@ -156,8 +158,9 @@ def _left(status: Status, room: int) -> list[Piece]:
         path.append((text, "name" if index == len(where) - 1 else ""))
     full: list[Piece] = [("virtfleet", "muted"), ("  ", ""), *path]
     if status.message:
-        full += [("   ", ""), (status.message, "warning")]
-        path = [*path, ("  ", ""), (status.message, "warning")]
+        word: Piece = (status.message, status.meaning)
+        full += [("   ", ""), word]
+        path = [*path, ("  ", ""), word]
     pieces = full if width_of(full) <= room else path
     if width_of(pieces) > room and not status.message:  # where we are says more than whose fleet it is
         pieces = [(fit(status.view, min(room, width_of(status.view))), "name")]
