@@ -262,7 +262,7 @@ def flavor_error(path: Path, specs: str, more: str = "") -> str:
 
 def test_the_fleet_file_names_flavor_key_and_line(tmp_path: Path) -> None:
     assert flavor_error(tmp_path, "      trait:ssd: required\n      hw:numa_nodes: two") == (
-        'FILE:9: flavors.big.extra_specs.hw:numa_nodes: found "two"; accepted: a whole number from 1 to 4096'
+        'FILE:9: flavors.big.extra_specs.hw:numa_nodes: found "two"; accepted: a whole number from 1 to 64'
     )
     # A key that is missing has no line of its own.
     assert flavor_error(tmp_path, "      hw:numa_nodes: 1\n      hw:numa_cpus.0: 0-3").startswith(
