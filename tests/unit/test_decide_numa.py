@@ -263,7 +263,7 @@ ASKS = st.builds(
 RATIOS = st.sampled_from([1.0, 1.5, 4.0])
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(ASKS, HOSTS, RATIOS, RATIOS)
 def test_the_first_of_all_permutations(
     wanted: NumaAsk, host: list[HostCell], cpu: float, memory: float
@@ -286,7 +286,7 @@ def test_the_first_of_all_permutations(
     assert hosts_of(last) == ([len(host) - 1] if (len(host) - 1,) in good else None)
 
 
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 @given(st.lists(ASKS, max_size=6), HOSTS, RATIOS, RATIOS)
 def test_no_cell_is_ever_over_full(
     asks: list[NumaAsk], host: list[HostCell], cpu: float, memory: float
