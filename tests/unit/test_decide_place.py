@@ -25,7 +25,8 @@ from unit.placement_fleets import (
     snapshot_of,
 )
 from unit.placement_reference import Reference
-from virtfleet.config.settings import FleetSettings
+from virtfleet.config.extra_specs import parse
+from virtfleet.config.settings import FleetSettings, HostSettings, PciAlias
 from virtfleet.decide.ask import Ask
 from virtfleet.decide.explain import explain
 from virtfleet.decide.filters import FILTERS
@@ -34,7 +35,7 @@ from virtfleet.decide.ledger import Ledger, Promise
 from virtfleet.decide.place import place, place_many, survivors
 from virtfleet.decide.question import Question
 from virtfleet.errors import NoValidHostError
-from virtfleet.model import FleetSnapshot
+from virtfleet.model import FleetSnapshot, HostFacts, HostView
 
 SEEDS = st.integers(0, 2**32 - 1)
 RULES = {
@@ -99,7 +100,29 @@ def check(ledger: Ledger, reference: Reference, ask: Ask) -> None:
 
 
 def test_all_rules_are_compared() -> None:
+    """The two others by themselves: test_decide_numa."""
     assert {each.name for each in FILTERS} - {"numa", "pci"} == RULES
+
+
+@pytest.mark.parametrize(
+    ("specs", "rule", "why"),
+    [
+        ({"hw:cpu_policy": "dedicated"}, "numa", "the host's NUMA cells are not known"),
+        ({"hw:mem_page_size": "large"}, "numa", "the host's NUMA cells are not known"),
+        ({"pci_passthrough:alias": "gpu:1"}, "pci", "its PCI devices are not known"),
+    ],
+)
+def test_what_a_host_does_not_tell_is_never_left_out(specs: dict[str, str], rule: str, why: str) -> None:
+    host = HostSettings(name="hv1", uri="qemu:///system")
+    fleet = FleetSettings(hosts={"hv1": host}, pci_aliases={"gpu": PciAlias(vendor="10de", product="1eb8")})
+    view = easy(HostView("hv1", host.uri, facts=HostFacts(hypervisor="QEMU", cpus=8, memory=16 * GIB)))
+    ledger = ledger_of(fleet, snapshot_of({"hv1": view}))
+    assert place(ledger, Ask(vcpus=1, memory=GIB), NOW).host == "hv1"
+    ask = Ask(vcpus=1, memory=GIB, specs=parse(specs, 1, GIB))
+    with pytest.raises(NoValidHostError, match=why) as caught:
+        place(ledger, ask, NOW)
+    assert caught.value.refused == ((rule, 1),)
+    assert [each.why for each in explain(ledger, ask, NOW).cases[0].refusals] == [why]
 
 
 @settings(deadline=None, max_examples=400)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from virtfleet.decide import filters_cells as cells
 from virtfleet.decide import filters_room as room
 from virtfleet.decide import operators
 from virtfleet.decide.ledger import Bools, Ledger
@@ -313,6 +314,15 @@ FILTERS: tuple[Filter, ...] = (
         room.disk,
         room.why_disk,
         lambda q, row: "make room in the pool",
+        capacity=True,
+    ),
+    Filter("pci", "Has the devices, free.", cells.devices, cells.why_devices, _nothing, capacity=True),
+    Filter(
+        "numa",
+        "Its NUMA cells have the CPUs, memory and pages.",
+        cells.cells,
+        cells.why_cells,
+        _nothing,
         capacity=True,
     ),
 )
