@@ -29,11 +29,14 @@ from virtfleet.config.yamltree import shown
 __all__ = [
     "CAPABILITIES",
     "OPERATORS",
+    "Affinity",
     "ExtraSpecError",
     "GuestCell",
+    "PageSize",
     "PciRequest",
     "Requirement",
     "Specs",
+    "ThreadPolicy",
     "parse",
 ]
 

@@ -12,7 +12,8 @@ from virtfleet.config.yamltree import shown
 
 MIB = 1024 * 1024
 LIMIT = 4096
-"""vCPUs, cells and devices beyond which a number is a mistake."""
+"""vCPUs and devices beyond which a number is a mistake."""
+MOST_CELLS = 64
 
 _WHOLE = re.compile(r"[0-9]{1,12}")
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmgt])(i?b)?", re.IGNORECASE | re.ASCII)
@@ -46,7 +47,7 @@ def guest_cells(texts: Mapping[str, str], vcpus: int, memory: int, wanted: bool)
             raise ExtraSpecError(given[0], "needs hw:numa_nodes")
         count = 1
     else:
-        count = whole(nodes_key, texts[nodes_key])
+        count = whole(nodes_key, texts[nodes_key], MOST_CELLS)
         if count > vcpus:
             raise ExtraSpecError(nodes_key, f"{count} cells for {vcpus} vCPUs; each cell needs one")
     if not given:
@@ -130,9 +131,9 @@ def cpu_set(text: str, limit: int = LIMIT) -> frozenset[int]:
     return frozenset(chosen - dropped)
 
 
-def whole(key: str, text: str) -> int:
-    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= LIMIT:
-        raise ExtraSpecError(key, f"found {shown(text)}; accepted: a whole number from 1 to {LIMIT}")
+def whole(key: str, text: str, most: int = LIMIT) -> int:
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= most:
+        raise ExtraSpecError(key, f"found {shown(text)}; accepted: a whole number from 1 to {most}")
     return int(text)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from virtfleet.config import uri as uris
+from virtfleet.config.extra_specs import ExtraSpecError
+from virtfleet.config.extra_specs import parse as parse_specs
 from virtfleet.config.folders import config_dir
 from virtfleet.config.settings import (
     Flavor,
@@ -221,6 +223,7 @@ def _assemble(path: Path, parts: list[_Part]) -> FleetSettings:
         plain[key] = _section(key, kind, parts)
     for name, host in plain["hosts"].items():
         host["name"] = name
+    _check_specs(parts, plain["flavors"], plain["pci_aliases"])
     return msgspec.convert(plain, FleetSettings)
 
 
@@ -245,6 +248,31 @@ def _section(key: str, kind: type, parts: list[_Part]) -> dict[str, Any]:
             if kind is HostSettings:
                 _check_uri(node, here, found[name]["uri"])
     return found
+
+
+def _check_specs(parts: list[_Part], flavors: dict[str, Any], aliases: dict[str, Any]) -> None:
+    """The extra specs of every flavor; they may name devices that stand in another file."""
+    for part in parts:
+        section = part.keys.get("flavors")
+        for name, node in section.value.items() if section and isinstance(section.value, dict) else ():
+            given = node.value.get("extra_specs") if isinstance(node.value, dict) else None
+            if given is None or not isinstance(given.value, dict):
+                continue
+            flavor = flavors[name]
+            try:
+                specs = parse_specs(flavor["extra_specs"], flavor["vcpus"], flavor["memory"])
+                for request in specs.pci:
+                    if request.alias not in aliases:
+                        known = ", ".join(sorted(aliases)) or "none"
+                        raise ExtraSpecError(
+                            "pci_passthrough:alias",
+                            f"{shown(request.alias)} is not in pci_aliases (there: {known})",
+                        )
+            except ExtraSpecError as error:
+                where = given.value.get(error.key, given).where
+                # The key is the file's own text; a message must fit on a line.
+                key = error.key if error.key.isprintable() and len(error.key) <= 80 else shown(error.key)
+                raise ConfigError(f"flavors.{name}.extra_specs.{key}: {error.problem}", where=where) from None
 
 
 def _check_uri(host: Node, path: str, uri: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from virtfleet.decide import filters_cells as cells
 from virtfleet.decide import filters_room as room
 from virtfleet.decide import operators
 from virtfleet.decide.ledger import Bools, Ledger
@@ -61,8 +62,15 @@ def _name(q: Question) -> Bools | None:
     if not q.ask.name or not rows:
         return None
     found = np.ones(len(q.ledger), bool)
-    found[list(rows)] = False
+    # A VM that moves may keep its name where it is.
+    own = q.ledger.vms.get(q.ask.moving, ())
+    found[[row for row in rows if row not in own or not _is_own_name(q, row)]] = False
     return found
+
+
+def _is_own_name(q: Question, row: int) -> bool:
+    info = q.ledger.info_at(row, q.ask.moving)
+    return info is not None and info.name == q.ask.name
 
 
 # ---- what it is
@@ -106,8 +114,8 @@ def _lacks(q: Question, row: int) -> str:
     for name, requirement in q.ask.specs.capabilities:
         have = operators.host_value(view, name)
         if not operators.match(have, requirement):
-            shown = " ".join(sorted(have)) if isinstance(have, frozenset) else have
-            return f"{name} is {'not known' if have is None else shown}, asked for is {requirement}"
+            shown = "not known" if have is None else operators.text_of(have)
+            return f"{name} is {shown}, asked for is {requirement}"
     return ""
 
 
@@ -267,6 +275,7 @@ FILTERS: tuple[Filter, ...] = (
         _same_host,
         lambda q, row: "none of the VMs it shall be with is there",
         _nothing,
+        capacity=True,
     ),
     Filter(
         "different-host",
@@ -274,6 +283,7 @@ FILTERS: tuple[Filter, ...] = (
         _different_host,
         lambda q, row: "a VM that it shall be apart from is there",
         _nothing,
+        capacity=True,
     ),
     Filter(
         "vms",
@@ -304,6 +314,15 @@ FILTERS: tuple[Filter, ...] = (
         room.disk,
         room.why_disk,
         lambda q, row: "make room in the pool",
+        capacity=True,
+    ),
+    Filter("pci", "Has the devices, free.", cells.devices, cells.why_devices, _nothing, capacity=True),
+    Filter(
+        "numa",
+        "Its NUMA cells have the CPUs, memory and pages.",
+        cells.cells,
+        cells.why_cells,
+        _nothing,
         capacity=True,
     ),
 )

@@ -6,6 +6,7 @@ import numpy as np
 
 from virtfleet.decide.ledger import Bools, Floats
 from virtfleet.decide.question import Question, Words
+from virtfleet.model import Pool
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
@@ -43,7 +44,7 @@ def why_vcpus(q: Question, row: int) -> str:
     kept = f" and {host.reserved.cpus} reserved" if host.reserved.cpus else ""
     free = capacity - q.ledger.vcpus_used[row] + own_use(q)[0][row]
     return (
-        f"needs {q.ask.vcpus} vCPUs, free {free:.0f} of {capacity:.0f} "
+        f"needs {q.ask.vcpus} vCPUs, free {np.floor(free):.0f} of {np.floor(capacity):.0f} "
         f"after ratio {host.allocation_ratio.cpu:g}{kept}"
     )
 
@@ -70,7 +71,7 @@ def mend_room(what: str) -> Words:
         if np.isnan(capacity[row]):
             return ""
         lacking = used[row] - own[row] + wanted - capacity[row]
-        more = f"{lacking:.0f} vCPUs" if what == "vCPUs" else f"{amount(lacking)} of memory"
+        more = f"{np.ceil(lacking):.0f} vCPUs" if what == "vCPUs" else f"{amount(lacking)} of memory"
         return f"take {more} of other VMs away"
 
     return mend
@@ -89,15 +90,19 @@ def _pools(q: Question) -> Bools | None:
     kind = q.ledger.settings.volume_types.get(ask.volume_type)
     if not ask.pool and kind is None:
         return None
-    found = np.ones(len(arrays.rows), bool)
-    for at, (row, pool) in enumerate(zip(arrays.rows, arrays.pools, strict=True)):
-        if ask.pool and pool.name != ask.pool:
-            found[at] = False
-        if kind is not None:
-            traits = frozenset(q.ledger.hosts[row].traits)
-            named = not kind.pools.names or pool.name in kind.pools.names
-            found[at] &= named and frozenset(kind.pools.traits) <= traits
-    return found
+    each = zip(arrays.rows, arrays.pools, strict=True)
+    return np.array([_may(q, int(row), pool) for row, pool in each], bool)
+
+
+def _may(q: Question, row: int, pool: Pool) -> bool:
+    """Whether it is the pool, or of the volume type, that was asked for."""
+    if q.ask.pool and pool.name != q.ask.pool:
+        return False
+    kind = q.ledger.settings.volume_types.get(q.ask.volume_type)
+    if kind is None:
+        return True
+    named = not kind.pools.names or pool.name in kind.pools.names
+    return named and frozenset(kind.pools.traits) <= frozenset(q.ledger.hosts[row].traits)
 
 
 def why_disk(q: Question, row: int) -> str:
@@ -129,12 +134,15 @@ def pool_for(q: Question, row: int) -> str:
         return ""
     best, most = "", -np.inf
     for each in pools.known[row]:
-        if each.unfit or (ask.pool and each.pool.name != ask.pool):
+        if each.unfit or not _may(q, row, each.pool):
             continue
         room, size = pools.taken(each.pool)
         need = ask.room + sum(length for name, length in ask.images if name not in each.images)
-        if each.free - room >= need and each.limit - each.promised - size >= ask.disk and each.free > most:
-            best, most = each.pool.name, each.free
+        free, left = each.free - room, each.limit - each.promised - size
+        # Where the room is not known, only if there is no other.
+        rank = free if np.isfinite(free) else -1.0
+        if free >= need and left >= ask.disk and rank > most:
+            best, most = each.pool.name, rank
     return best
 
 

@@ -116,6 +116,8 @@ class Ledger:
             self.settings.hosts.get(name) or HostSettings(name=name, uri=view.uri)
             for name, view in snapshot.hosts.items()
         ]
+        promises = [promise for promise, _ in self._promises.values()]
+        self._promises.clear()
         self._cache.clear()
         self._reset(len(self.names))
         self.pools.reset(self.hosts)
@@ -127,6 +129,8 @@ class Ledger:
         self._network_names = [frozenset()] * len(self.names)
         for row, view in enumerate(snapshot.hosts.values()):
             self.update(row, view)
+        for promise in promises:
+            self.promise(promise)
 
     def update(self, row: int, view: HostView) -> None:
         """A host changed; looks only at what did."""
@@ -135,9 +139,11 @@ class Ledger:
         fresh = view.freshness.stats
         self.taken[row] = -np.inf if fresh is None else fresh
         stats = view.stats
-        if stats is not None and stats is not before.stats:
-            self.cpu_pct[row] = _UNKNOWN if stats.cpu_pct is None else stats.cpu_pct
-            known = [each for each in (stats.disk_read, stats.disk_write) if each is not None]
+        if stats is not before.stats:
+            cpu = stats.cpu_pct if stats is not None else None
+            self.cpu_pct[row] = _UNKNOWN if cpu is None else cpu
+            rates = (stats.disk_read, stats.disk_write) if stats is not None else ()
+            known = [each for each in rates if each is not None]
             self.disk_io[row] = sum(known) if known else _UNKNOWN
         total = _memory(view)
         if view.facts is not before.facts or total != _memory(before):
@@ -156,10 +162,8 @@ class Ledger:
         settings, facts = self.hosts[row], view.facts
         ratio, kept = settings.allocation_ratio, settings.reserved
         cpus = facts.cpus if facts is not None else 0
-        self.vcpus[row] = np.floor(max(0, cpus - kept.cpus) * ratio.cpu) if cpus else _UNKNOWN
-        self.memory[row] = (
-            _UNKNOWN if memory is None else np.floor(max(0, memory - kept.memory) * ratio.memory)
-        )
+        self.vcpus[row] = max(0, cpus - kept.cpus) * ratio.cpu if cpus else _UNKNOWN
+        self.memory[row] = _UNKNOWN if memory is None else max(0, memory - kept.memory) * ratio.memory
         self.container[row] = facts is not None and facts.hypervisor == "LXC"
         self.version[row] = _number(facts.hypervisor_version) if facts is not None else _UNKNOWN
 
@@ -172,6 +176,9 @@ class Ledger:
                 self._count(row, info, -1)
         for info in infos:
             if id(info) not in kept:
+                # What was promised and is here now counts once.
+                if (found := self._promises.get(info.uuid)) is not None and found[0].host == self.names[row]:
+                    self.release(info.uuid)
                 self._count(row, info, 1)
         # A sum of differences would drift only with fractions: these are whole numbers below 2^53.
 

@@ -62,6 +62,7 @@ class PoolLedger:
     def reset(self, hosts: Sequence[HostSettings]) -> None:
         self._hosts = hosts
         self.known = [()] * len(hosts)
+        self._taken.clear()
         self._arrays = None
 
     def update(self, row: int, view: HostView) -> None:
