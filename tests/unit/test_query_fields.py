@@ -12,14 +12,17 @@ from msgspec.structs import replace
 
 from unit.query_objects import GIB, NOW, fleet, host, large_fleet, pool, vm
 from virtfleet.model import (
+    CpuPin,
     Event,
     Freshness,
+    GuestKind,
     HostFacts,
     HostState,
     HostStats,
     HostView,
     HugePages,
     Network,
+    PciDevice,
     Pool,
     PoolState,
     Vm,
@@ -165,9 +168,10 @@ def _answered(noun: str, row: object) -> dict[str, Value]:
 
 def test_everything_in_the_model_of_a_vm_has_a_field() -> None:
     elsewhere = {"disks", "nics", "graphics"}
+    placement = {"cpuset", "emulator_cpus", "memory_cells", "cells", "page_size"}
     names = {field.name for field in vms.FIELDS}
     wanted = set(VmInfo.__struct_fields__) | set(VmStats.__struct_fields__)
-    assert wanted - names == elsewhere - names
+    assert wanted - names == (elsewhere - names) | placement
     assert {"disks", "macs", "networks", "addresses", "displays"} <= names
 
 
@@ -181,9 +185,15 @@ def test_everything_in_the_model_of_a_host_has_a_field() -> None:
         "numa": "numa_cells",
         "latency_p95": "latency_s",
         "interval": "interval_s",
+        "guests": "machines",
     }
+    placement = {"cpu_modes", "host_model", "cpu_models", "cpu_features"}
     wanted -= {"pools_interval", "volumes_interval", "networks_interval"}
-    assert {renamed.get(name, name) for name in wanted} - names == {"facts", "stats", "freshness"}
+    assert {renamed.get(name, name) for name in wanted} - names == {
+        "facts",
+        "stats",
+        "freshness",
+    } | placement
 
 
 def test_everything_in_the_model_of_a_pool_has_a_field() -> None:
@@ -208,6 +218,8 @@ def test_a_full_vm() -> None:
                 VmGraphics("vnc", socket="/run/x"),
             ),
             project="web",
+            pinned=(CpuPin((0, 1, 2, 5), (0, 1, 8)), CpuPin((3,), (9,))),
+            pci=("0000:3b:00.0",),
         ),
         VmStats("u", VmState.RUNNING, "booted", vcpus=4, cpu_pct=12.5, memory=2 * GIB, memory_used=GIB),
     )
@@ -220,6 +232,8 @@ def test_a_full_vm() -> None:
     assert (got["state"], got["host"], got["host_state"], got["zone"]) == ("running", "hv1", "up", "a")
     assert (got["memory_pct"], got["project"], got["fault"]) == (50.0, "web", None)
     assert (got["age_s"], got["stale"]) == (1.0, False)
+    assert got["pinned"] == ("0-2,5=0-1,8", "3=9")
+    assert got["pci"] == ("0000:3b:00.0",)
 
 
 def test_a_full_host() -> None:
@@ -240,6 +254,20 @@ def test_a_full_host() -> None:
     assert got["hugepages"] == 100 * (2 << 20) + 2 * GIB
     assert got["hugepages_free"] == 40 * (2 << 20) + GIB
     assert got["state_s"] == 10.0
+
+
+def test_what_a_host_offers() -> None:
+    pc = GuestKind("x86_64", "hvm", ("kvm",), ("pc", "q35"))
+    arm = GuestKind("aarch64", "hvm", ("qemu",), ("virt",))
+    facts = HostFacts(arch="x86_64", guests=(arm, pc, pc), firmwares=("bios", "efi"))
+    got = _answered("host", HostRow(host(facts=facts)))
+    assert got["machines"] == ("pc", "q35")
+    assert got["firmwares"] == ("bios", "efi")
+    assert got["pci"] is None, "not read is not the same as having none"
+    card = PciDevice("0000:3b:00.0", "10de", "1eb8")
+    has = _answered("host", HostRow(host(facts=HostFacts(pci=(card,)))))
+    assert has["pci"] == ("0000:3b:00.0 10de:1eb8",)
+    assert _answered("host", HostRow(host(facts=HostFacts(pci=()))))["pci"] == ()
 
 
 def test_the_state_of_a_hung_host_shows_its_age() -> None:

@@ -78,6 +78,8 @@ def test_qemu_whole() -> None:
         tags=("prod", "critical"),
         protected=True,
         ha_priority=10,
+        page_size=2 * 1024**2,
+        pci=("0000:3b:02.1", "0000:01:00.0"),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from virtfleet.hypervisor.views.host import Capabilities, capabilities, host_facts, version
 from virtfleet.hypervisor.views.network import leases, network
-from virtfleet.model import HugePages, Lease, Network, NumaCell
+from virtfleet.model import GuestKind, HugePages, Lease, Network, NumaCell
 
 DATA = Path(__file__).parent / "data"
 
@@ -67,7 +67,8 @@ def test_leases() -> None:
 
 
 def test_capabilities() -> None:
-    assert capabilities((DATA / "capabilities_qemu.xml").read_text("utf-8")) == Capabilities(
+    found = capabilities((DATA / "capabilities_qemu.xml").read_text("utf-8"))
+    assert found == Capabilities(
         uuid="4c4c4544-0051-3510-8052-b6c04f4d4c32",
         arch="x86_64",
         cpu_model="Skylake-Server-IBRS",
@@ -75,10 +76,18 @@ def test_capabilities() -> None:
         sockets=2,
         cores=2,
         threads=2,
-        numa=(NumaCell(0, 98731852 * 1024, 4), NumaCell(1, 99055276 * 1024, 4)),
+        numa=(
+            NumaCell(0, 98731852 * 1024, 4, (0, 1, 2, 3), ((0, 2), (1, 3))),
+            NumaCell(1, 99055276 * 1024, 4, (4, 5, 6, 7), ((4, 6), (5, 7))),
+        ),
         iommu=True,
         page_sizes=(2 * 1024**2, 1024**3),
+        guests=(GuestKind("x86_64", "hvm"),),
+        cpu_features=("vmx",),
+        cpu_xml=found.cpu_xml,
     )
+    assert found.cpu_xml.startswith("<cpu>")
+    assert found.cpu_xml.endswith("</cpu>")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_broken_capabilities_are_empty(text: str) -> None:
 
 def test_host_facts() -> None:
     facts = host_facts(
-        capabilities_xml=(DATA / "capabilities_qemu.xml").read_text("utf-8"),
+        caps=capabilities((DATA / "capabilities_qemu.xml").read_text("utf-8")),
         node_info=["x86_64", 193_151, 8, 2400, 2, 1, 2, 2],
         hostname="hv1.example\x07",
         hypervisor="QEMU",

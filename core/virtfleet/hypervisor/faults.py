@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import libvirt
 
 from virtfleet.errors import (
@@ -14,6 +17,9 @@ from virtfleet.errors import (
     UnsupportedError,
 )
 from virtfleet.model.text import clean
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 _GONE = {
     libvirt.VIR_ERR_NO_DOMAIN,
@@ -77,3 +83,13 @@ def _system(message: str) -> HostError:
     if any(word in lowered for word in lost):
         return UnreachableError(message, cure="is libvirtd running on the host?")
     return HostError(message)
+
+
+def optional(ask: Callable[[], T], default: D) -> T | D:
+    """What libvirt says, or `default` where this driver can't; a lost connection still raises."""
+    try:
+        return ask()
+    except libvirt.libvirtError as error:
+        if isinstance(translate(error), UnreachableError):
+            raise
+        return default

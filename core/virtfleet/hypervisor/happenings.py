@@ -180,7 +180,21 @@ class Registration:
                 number = conn.storagePoolEventRegisterAny(None, event, callback, None)
                 self._undo.append(partial(conn.storagePoolEventDeregisterAny, number))
                 kinds.add("pool")
+        devices: list[tuple[int, Callable[..., None]]] = [
+            (libvirt.VIR_NODE_DEVICE_EVENT_ID_LIFECYCLE, lambda c, d, event, detail, _: self._device(d)),
+            (libvirt.VIR_NODE_DEVICE_EVENT_ID_UPDATE, lambda c, d, _: self._device(d)),
+        ]
+        for event, callback in devices:
+            with contextlib.suppress(libvirt.libvirtError):
+                number = conn.nodeDeviceEventRegisterAny(None, event, callback, None)
+                self._undo.append(partial(conn.nodeDeviceEventDeregisterAny, number))
         return frozenset(kinds)
+
+    def _device(self, device: Any) -> None:
+        """Of PCI devices alone: each start of a VM is told of its network card's end on the host, too."""
+        name = clean(device.name(), 300)
+        if name.startswith("pci_"):
+            self._tell(Raw("device", "", name, "refreshed"))
 
     def _vm(self, domain: Any, what: str, detail: str = "", level: str = "info") -> None:
         raw = Raw(

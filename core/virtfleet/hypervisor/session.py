@@ -154,7 +154,7 @@ class Session:
         def heard(raw: happenings.Raw) -> None:
             """In libvirt's thread."""
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage)
+                self._loop.call_soon_threadsafe(self._happened, raw, coalescer, vms, networks, storage, host)
 
         later = []
         if not groups:
@@ -203,11 +203,14 @@ class Session:
         vms: VmWatch,
         networks: NetworkWatch,
         storage: StorageWatch,
+        host: HostWatch,
     ) -> None:
         if raw.kind == "vm":
             vms.poke(raw.uuid, raw.what)
         elif raw.kind == "network":
             networks.poke()
+        elif raw.kind == "device":
+            host.poke_devices()
         else:
             storage.poke(raw.name)
         if raw.what == "refreshed":

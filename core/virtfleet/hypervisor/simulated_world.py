@@ -13,6 +13,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
+from virtfleet.model import CellPages, GuestKind, HugePages, NumaCell
+
 GIB = 1024**3
 
 CLUSTER = 4
@@ -132,6 +134,28 @@ class SimulatedVm(NamedTuple):
 def machine(seed: int, plan: HostPlan) -> Machine:
     """The hardware of a host."""
     return _MACHINES[digest(seed, "machine", plan.name) % len(_MACHINES)]
+
+
+GUESTS = (GuestKind("x86_64", "hvm", ("test",), ("pc", "pc-i440fx-7.2", "pc-q35-7.2", "q35")),)
+"""What simulated hosts run."""
+
+
+def numa_cells(box: Machine, huge: HugePages) -> tuple[NumaCell, ...]:
+    """A cell for each socket. As Linux counts: first one thread of every core, then the others."""
+    cores = box.sockets * box.cores
+    memory = box.memory // box.sockets
+    cells = []
+    for number in range(box.sockets):
+        first = range(number * box.cores, (number + 1) * box.cores)
+        siblings = tuple(tuple(core + cores * thread for thread in range(box.threads)) for core in first)
+        count = huge.total // box.sockets
+        pages = (
+            CellPages(4096, (memory - count * huge.size) // 4096),
+            CellPages(huge.size, count, huge.free // box.sockets),
+        )
+        ids = tuple(sorted(cpu for core in siblings for cpu in core))
+        cells.append(NumaCell(number, memory, len(ids), ids, siblings if box.threads > 1 else (), pages))
+    return tuple(cells)
 
 
 def digest(seed: int, *words: str) -> int:

@@ -16,8 +16,16 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from virtfleet.hypervisor.simulated_demo import furnish, open_uri
-from virtfleet.hypervisor.simulated_world import GIB, HostPlan, address, digest, machine
-from virtfleet.model import HostFacts, HostStats, HugePages, NumaCell, Pool, PoolState, VmState, VmStats
+from virtfleet.hypervisor.simulated_world import (
+    GIB,
+    GUESTS,
+    HostPlan,
+    address,
+    digest,
+    machine,
+    numa_cells,
+)
+from virtfleet.model import HostFacts, HostStats, HugePages, Pool, PoolState, VmState, VmStats
 
 __all__ = ["Action", "Simulation", "furnish", "open_uri"]
 
@@ -210,7 +218,6 @@ class Simulation:
     def facts(self, facts: HostFacts) -> HostFacts:
         """The facts that the driver tells, with the host's own name and hardware. The driver stays named."""
         box = self._machine
-        cell = NumaCell(0, box.memory // box.sockets, box.cpus // box.sockets)
         return replace(
             facts,
             hostname=f"{self._host}.demo",
@@ -223,11 +230,17 @@ class Simulation:
             threads=box.threads,
             mhz=box.mhz,
             memory=box.memory,
-            numa=tuple(replace(cell, id=number) for number in range(box.sockets)),
+            numa=numa_cells(box, _HUGE),
             iommu=True,
             hugepages=(_HUGE,),
             kernel="6.1.0-22-amd64",
             os="Debian GNU/Linux 12 (bookworm)",
+            guests=GUESTS,
+            cpu_modes=("host-passthrough", "host-model", "custom"),
+            host_model=box.cpu_model,
+            cpu_models=(box.cpu_model, "qemu64"),
+            firmwares=("bios", "efi"),
+            pci=(),
         )
 
     def addresses(self, mac: str) -> tuple[str, ...]:

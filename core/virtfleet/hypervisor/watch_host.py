@@ -5,34 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import libvirt
 
-from virtfleet.errors import HostError, UnreachableError, UnsupportedError
+from virtfleet.errors import DeadlineError, HostError, UnreachableError, UnsupportedError
 from virtfleet.hypervisor import procfs, wire
-from virtfleet.hypervisor.faults import translate
+from virtfleet.hypervisor.faults import optional as optional
 from virtfleet.hypervisor.hoststats import HostSampler
 from virtfleet.hypervisor.lanes import Meter, Runner
 from virtfleet.hypervisor.laneset import Lanes
 from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.reach import Reach
 from virtfleet.hypervisor.ssh.facts import FactsChannel
-from virtfleet.hypervisor.views.host import host_facts
+from virtfleet.hypervisor.views import offering
+from virtfleet.hypervisor.views.host import Capabilities, capabilities, host_facts
+from virtfleet.hypervisor.watch_devices import DeviceWatch
 from virtfleet.model import HostFacts, HostStats
 
 if TYPE_CHECKING:
     from virtfleet.hypervisor.simulation import Simulation
-
-T = TypeVar("T")
-D = TypeVar("D")
 
 _SLOW_EVERY = 300.0
 _READ_WITHIN = 1.0
 _LIBVIRT_WITHIN = 12.0
 """Where libvirt is asked it may be the first question, which takes the opening of its connection along."""
 _FACTS_DEADLINE = 15.0
+_DEVICES_PAUSE = 2.0
+"""Seconds between two readings of devices at the least: a card that gets 64 functions is as many events."""
 
 
 class HostWatch:
@@ -52,6 +52,10 @@ class HostWatch:
         """The host's ARP table: MAC to addresses."""
         self.mounts = ""
         """Text of its /proc/mounts."""
+        self._offers: tuple[offering.Offering, tuple[str, ...]] | None = None
+        """What the host offers to guests, and its CPU's features: asked once in a connection."""
+        self._devices = DeviceWatch(lanes.long, meter)
+        self._sooner = asyncio.Event()
         self.simulation: Simulation | None = None
         if settings.simulate is not None:
             from virtfleet.hypervisor.simulation import Simulation
@@ -76,11 +80,35 @@ class HostWatch:
         return self._sampler.from_proc(texts, time.monotonic())
 
     async def run(self) -> None:
-        """Facts, at the start and then now and again."""
+        """Facts, at the start and then now and again; its devices after them, since they take longer."""
+        first = "devices" in self._settings.groups
+        due = 0.0
         while True:
+            self._sooner.clear()
             with contextlib.suppress(HostError):  # never vital: what is wrong is told by the samples
-                await self._tell_facts()
-            await asyncio.sleep(_SLOW_EVERY)
+                if first:
+                    with contextlib.suppress(HostError):
+                        await self._devices.read()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + _SLOW_EVERY
+                    await self._tell_facts()
+                if await self._read_devices():
+                    await self._tell_facts()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(_DEVICES_PAUSE, due - time.monotonic())):
+                    await self._sooner.wait()
+            await asyncio.sleep(_DEVICES_PAUSE)
+
+    def poke_devices(self) -> None:
+        """An event spoke of a device of the host."""
+        self._devices.poke()
+        self._sooner.set()
+
+    async def _read_devices(self) -> bool:
+        """Whether they changed. A command that asks and leaves has no use for them unless it said so."""
+        if self.simulation is not None or self._settings.groups:
+            return False
+        return await self._devices.read()
 
     async def read_mounts(self) -> None:
         """Brings `mounts` up to date."""
@@ -141,16 +169,26 @@ class HostWatch:
 
     async def _tell_facts(self) -> None:
         texts = await self._slow_texts()
-        facts = await self._lanes.long.call(lambda conn: self._facts_of(conn, texts), _FACTS_DEADLINE)
+        lane = self._lanes.long
+        caps = await lane.call(self._capabilities, _FACTS_DEADLINE)
+        if self._offers is None:
+            with contextlib.suppress(DeadlineError):  # a libvirtd that has just begun looks at its emulators
+                self._offers = await lane.call(lambda conn: self._ask_offers(conn, caps), _FACTS_DEADLINE)
+        facts = await lane.call(lambda conn: self._facts_of(conn, caps, texts), _FACTS_DEADLINE)
         if self.simulation is not None:
             facts = self.simulation.facts(facts)
         self._port.send(wire.Facts(facts, simulated=self.simulation is not None))
 
-    def _facts_of(self, conn: libvirt.virConnect, texts: dict[str, str]) -> HostFacts:
+    def _capabilities(self, conn: libvirt.virConnect) -> Capabilities:
+        self._meter.calls += 1
+        return capabilities(optional(conn.getCapabilities, ""))
+
+    def _facts_of(self, conn: libvirt.virConnect, caps: Capabilities, texts: dict[str, str]) -> HostFacts:
         """In the lane's thread; each question that the driver can't answer leaves its own facts empty."""
-        self._meter.calls += 7
+        self._meter.calls += 6
+        offers, features = self._offers or (offering.Offering(), ())
         return host_facts(
-            capabilities_xml=optional(conn.getCapabilities, ""),
+            caps=caps,
             node_info=optional(conn.getInfo, None),
             sysinfo_xml=optional(lambda: conn.getSysinfo(0), ""),
             hostname=optional(conn.getHostname, ""),
@@ -160,14 +198,35 @@ class HostWatch:
             hugepages=procfs.hugepages(texts.get("hugepages", "")),
             kernel=" ".join(texts.get("uname", "").split()[1:2]),
             os=procfs.os_name(texts.get("os-release", "")) or "",
+            offers=offers,
+            cpu_features=features,
+            free_pages=self._free_pages(conn, caps),
+            pci=self._devices.devices,
         )
 
+    def _ask_offers(
+        self, conn: libvirt.virConnect, caps: Capabilities
+    ) -> tuple[offering.Offering, tuple[str, ...]]:
+        self._meter.calls += 1
+        offers = offering.offering(
+            optional(lambda: conn.getDomainCapabilities(None, None, None, None, 0), "")
+        )
+        features: tuple[str, ...] = ()
+        if caps.cpu_model:
+            self._meter.calls += 1
+            spelled_out = libvirt.VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES
+            features = offering.features(optional(lambda: conn.baselineCPU([caps.cpu_xml], spelled_out), ""))
+        return offers, features
 
-def optional(ask: Callable[[], T], default: D) -> T | D:
-    """What libvirt says, or `default` where this driver can't; a lost connection still raises."""
-    try:
-        return ask()
-    except libvirt.libvirtError as error:
-        if isinstance(translate(error), UnreachableError):
-            raise
-        return default
+    def _free_pages(self, conn: libvirt.virConnect, caps: Capabilities) -> dict[int, dict[int, int]]:
+        """Of the huge pages alone, and only where there are some."""
+        sizes: Any = sorted(
+            {page.size // 1024 for cell in caps.numa for page in cell.pages[1:] if page.total}
+        )
+        cells = [cell.id for cell in caps.numa]
+        if not sizes:
+            return {}
+        self._meter.calls += 1
+        first, count = min(cells), max(cells) - min(cells) + 1
+        found: Any = optional(lambda: conn.getFreePages(sizes, first, count), {})
+        return dict(found)

@@ -6,18 +6,30 @@ They can't form cycles, so the garbage collector need not look at them
 
 from virtfleet.model.event import Event, Severity
 from virtfleet.model.fleet import EMPTY, Delta, FleetSnapshot, Freshness, HostView
-from virtfleet.model.host import HostFacts, HostState, HostStats, HugePages, NumaCell
+from virtfleet.model.host import (
+    CellPages,
+    GuestKind,
+    HostFacts,
+    HostState,
+    HostStats,
+    HugePages,
+    NumaCell,
+    PciDevice,
+)
 from virtfleet.model.network import Lease, Network
 from virtfleet.model.prompt import Prompt, PromptKind
 from virtfleet.model.storage import Pool, PoolState, Volume
-from virtfleet.model.vm import Vm, VmDisk, VmGraphics, VmInfo, VmNic, VmState, VmStats
+from virtfleet.model.vm import CpuPin, Vm, VmCell, VmDisk, VmGraphics, VmInfo, VmNic, VmState, VmStats
 
 __all__ = [
     "EMPTY",
+    "CellPages",
+    "CpuPin",
     "Delta",
     "Event",
     "FleetSnapshot",
     "Freshness",
+    "GuestKind",
     "HostFacts",
     "HostState",
     "HostStats",
@@ -26,12 +38,14 @@ __all__ = [
     "Lease",
     "Network",
     "NumaCell",
+    "PciDevice",
     "Pool",
     "PoolState",
     "Prompt",
     "PromptKind",
     "Severity",
     "Vm",
+    "VmCell",
     "VmDisk",
     "VmGraphics",
     "VmInfo",

@@ -40,10 +40,27 @@ class HostState(StrEnum):
 _ANSWERS = frozenset({HostState.UP, HostState.SLOW})
 
 
+class CellPages(msgspec.Struct, frozen=True, gc=False):
+    """Memory pages of one size in a NUMA cell."""
+
+    size: int
+    """Bytes of one page."""
+    total: int | None = None
+    """Number of pages."""
+    free: int | None = None
+    """Of huge pages alone, when the facts were read: for a look. Ordinary ones come and go too fast."""
+
+
 class NumaCell(msgspec.Struct, frozen=True, gc=False):
     id: int
     memory: int
     cpus: int
+    """How many."""
+    cpu_ids: tuple[int, ...] = ()
+    siblings: tuple[tuple[int, ...], ...] = ()
+    """CPUs that are threads of one core, for each core with several; a CPU in none is a core alone."""
+    pages: tuple[CellPages, ...] = ()
+    """Smallest size first; that is the ordinary one."""
 
 
 class HugePages(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +68,38 @@ class HugePages(msgspec.Struct, frozen=True, gc=False):
     """Bytes of one page."""
     total: int
     free: int
+
+
+class PciDevice(msgspec.Struct, frozen=True, gc=False):
+    """A device that could be handed to a VM as a whole; bridges are none."""
+
+    address: str
+    """0000:3b:00.0"""
+    vendor: str
+    """Four hexadecimal digits, small letters."""
+    product: str
+    class_code: str = ""
+    """Six hexadecimal digits: 030000 is a VGA card. Empty: not told."""
+    numa: int | None = None
+    """The NUMA cell that it is next to."""
+    driver: str = ""
+    """Who drives it on the host: vfio-pci, nvidia, ixgbe ... Empty: nobody."""
+    iommu_group: int | None = None
+    """Devices of one group can only be handed out together."""
+    physical: str = ""
+    """Of a virtual function: the address of the card that it is a part of."""
+
+
+class GuestKind(msgspec.Struct, frozen=True, gc=False):
+    """A kind of guest that a host can run."""
+
+    arch: str
+    os_type: str
+    """hvm, exe (LXC), xen ..."""
+    domains: tuple[str, ...] = ()
+    """libvirt's domain types: kvm, qemu, lxc ..."""
+    machines: tuple[str, ...] = ()
+    """Machine types, aliases (pc, q35) among them."""
 
 
 class HostFacts(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +127,26 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     hugepages: tuple[HugePages, ...] = ()
     kernel: str = ""
     os: str = ""
+    guests: tuple[GuestKind, ...] = ()
+    """What it can run; empty: not told."""
+    cpu_modes: tuple[str, ...] = ()
+    """host-passthrough, host-model, maximum, custom: those that guests of its own architecture may have."""
+    host_model: str = ""
+    """The CPU model that `host-model` means here."""
+    cpu_models: tuple[str, ...] = ()
+    """CPU models that a guest may be given by name."""
+    cpu_features: tuple[str, ...] = ()
+    """Of its CPUs, those of the model included where libvirt spells them out."""
+    firmwares: tuple[str, ...] = ()
+    """bios, efi; empty: not told."""
+    pci: tuple[PciDevice, ...] | None = None
+    """None: not read yet, or not told."""
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Machine types for guests of its own architecture."""
+        own = (machine for each in self.guests if each.arch == self.arch for machine in each.machines)
+        return tuple(dict.fromkeys(own))
 
 
 class HostStats(msgspec.Struct, frozen=True, array_like=True, gc=False):

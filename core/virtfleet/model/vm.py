@@ -70,6 +70,26 @@ class VmGraphics(msgspec.Struct, frozen=True, gc=False):
     socket: str = ""
 
 
+class CpuPin(msgspec.Struct, frozen=True, gc=False):
+    """vCPUs that may run on the same CPUs of the host and on no others."""
+
+    vcpus: tuple[int, ...]
+    cpus: tuple[int, ...]
+
+
+class VmCell(msgspec.Struct, frozen=True, gc=False):
+    """A NUMA cell that a guest sees."""
+
+    id: int
+    cpus: tuple[int, ...] = ()
+    """Its vCPUs."""
+    memory: int = 0
+    host_cells: tuple[int, ...] = ()
+    """NUMA cells of the host that its memory must come from; empty: any."""
+    page_size: int | None = None
+    """Bytes of the huge pages that it is made of; 0: of the host's default size; None: ordinary pages."""
+
+
 class VmInfo(msgspec.Struct, frozen=True, gc=False):
     uuid: str
     name: str
@@ -103,10 +123,28 @@ class VmInfo(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] = ()
     protected: bool = False
     ha_priority: int | None = None
+    # What it has of its host's cells and devices
+    cpuset: tuple[int, ...] = ()
+    """CPUs of the host for vCPUs that are not in `pinned`; empty: any."""
+    pinned: tuple[CpuPin, ...] = ()
+    emulator_cpus: tuple[int, ...] = ()
+    """CPUs of the host for the work that is no vCPU's; empty: any."""
+    memory_cells: tuple[int, ...] = ()
+    """NUMA cells of the host that its memory must come from; empty: any."""
+    cells: tuple[VmCell, ...] = ()
+    page_size: int | None = None
+    """As in VmCell, for memory that is in no cell with a size of its own."""
+    pci: tuple[str, ...] = ()
+    """Addresses of the host's devices that it is given whole: hostdevs, network cards, NVMe disks."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
         return tuple(a for nic in self.nics for a in nic.addresses)
+
+    @property
+    def dedicated(self) -> tuple[int, ...]:
+        """CPUs of the host to which a vCPU is tied, one to one: meant for it alone."""
+        return tuple(sorted({pin.cpus[0] for pin in self.pinned if len(pin.cpus) == 1}))
 
 
 class VmStats(msgspec.Struct, frozen=True, array_like=True, gc=False):

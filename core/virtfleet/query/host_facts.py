@@ -33,6 +33,13 @@ def _hugepages(row: HostRow) -> int | None:
     return sum(each.size * each.total for each in facts.hugepages) if facts else None
 
 
+def _pci(row: HostRow) -> tuple[str, ...] | None:
+    facts = row.host.facts
+    if facts is None or facts.pci is None:
+        return None
+    return tuple(f"{each.address} {each.vendor}:{each.product}" for each in facts.pci)
+
+
 FACTS: tuple[Field[HostRow], ...] = (
     Field(
         "cpus",
@@ -72,6 +79,33 @@ FACTS: tuple[Field[HostRow], ...] = (
     Field("iommu", "IOMMU", Unit.BOOL, "Whether devices can be handed to VMs.", _iommu, width=5, priority=9),
     Field(
         "hugepages", "HUGE", Unit.BYTES, "Bytes in huge pages of all sizes.", _hugepages, width=6, priority=9
+    ),
+    Field(
+        "pci",
+        "PCI",
+        Unit.LIST,
+        "PCI devices that could be handed to VMs: address vendor:product.",
+        _pci,
+        width=22,
+        priority=9,
+    ),
+    Field(
+        "machines",
+        "MACHINES",
+        Unit.LIST,
+        "Machine types that guests of its architecture may have.",
+        _fact(lambda f: f.machines),
+        width=20,
+        priority=9,
+    ),
+    Field(
+        "firmwares",
+        "FIRMWARES",
+        Unit.LIST,
+        "Firmware that guests may have: bios, efi.",
+        _fact(lambda f: f.firmwares),
+        width=9,
+        priority=9,
     ),
     Field(
         "hypervisor",

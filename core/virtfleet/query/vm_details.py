@@ -35,6 +35,21 @@ def _display(graphics: VmGraphics) -> str:
     return f"{graphics.type}://{listen}:{graphics.port}"
 
 
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """0, 1, 2, 3, 8 as 0-3,8."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def _pinned(row: VmRow) -> tuple[str, ...]:
+    return tuple(f"{_ranges(pin.vcpus)}={_ranges(pin.cpus)}" for pin in row.vm.info.pinned)
+
+
 DETAILS: tuple[Field[VmRow], ...] = (
     Field(
         "memory_max",
@@ -162,6 +177,24 @@ DETAILS: tuple[Field[VmRow], ...] = (
         "Its screens as seen from its host: vnc://127.0.0.1:5900.",
         lambda row: tuple(_display(each) for each in row.vm.info.graphics),
         width=22,
+        priority=9,
+    ),
+    Field(
+        "pinned",
+        "PINNED",
+        Unit.LIST,
+        "vCPUs that may run on some CPUs of the host alone: 0=4 1=5, or 0-3=0-15.",
+        _pinned,
+        width=12,
+        priority=9,
+    ),
+    Field(
+        "pci",
+        "PCI",
+        Unit.LIST,
+        "Addresses of the host's PCI devices that it is given whole.",
+        lambda row: row.vm.info.pci,
+        width=12,
         priority=9,
     ),
     Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from virtfleet.hypervisor.views.pinning import pinning
 from virtfleet.hypervisor.views.reading import attribute, child, children, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
 from virtfleet.model import VmDisk, VmGraphics, VmInfo, VmNic
@@ -37,6 +38,7 @@ def vm_info(
     cpu = child(root, "cpu")
     uuid = content(child(root, "uuid"), 64)
     data = child(root, "metadata", f"{_NS}vm")
+    tied = pinning(root)
     return VmInfo(
         uuid=uuid,
         name=content(child(root, "name")) or uuid,
@@ -68,6 +70,7 @@ def vm_info(
         tags=tuple(dict.fromkeys(tag for each in children(data, f"{_NS}tag") if (tag := content(each)))),
         protected=_flag(child(data, f"{_NS}protected")),
         ha_priority=integer(content(child(data, f"{_NS}ha-priority"))),
+        **tied._asdict(),
     )
 
 

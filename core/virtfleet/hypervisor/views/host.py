@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import msgspec
+from lxml import etree
+from msgspec.structs import replace
 
-from virtfleet.hypervisor.views.reading import LARGEST, attribute, child, children, content, integer, size
+from virtfleet.hypervisor.views import offering
+from virtfleet.hypervisor.views.reading import (
+    LARGEST,
+    MOST_IN_SET,
+    attribute,
+    child,
+    children,
+    content,
+    integer,
+    number_set,
+    size,
+)
 from virtfleet.hypervisor.views.safexml import Element, parse
-from virtfleet.model import HostFacts, HugePages, NumaCell
+from virtfleet.model import CellPages, GuestKind, HostFacts, HugePages, NumaCell, PciDevice
 from virtfleet.model.text import clean
 
 _MIB = 1024 * 1024
+_MOST_THREADS = 16
+"""Of one core: POWER has eight."""
+_MOST_PAGE_SIZES = 16
+
+FreePages = Mapping[int, Mapping[int, int]]
+"""libvirt-python's `getFreePages`: number of free pages by cell and size in KiB."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -30,6 +50,15 @@ class Capabilities(msgspec.Struct, frozen=True):
     iommu: bool | None = None
     page_sizes: tuple[int, ...] = ()
     """Bytes of each page size above the ordinary one."""
+    guests: tuple[GuestKind, ...] = ()
+    cpu_features: tuple[str, ...] = ()
+    """Those that the CPU has beyond its model."""
+    cpu_xml: str = ""
+    """The <cpu> element, to be asked about."""
+
+
+_NONE = Capabilities()
+_NOTHING = offering.Offering()
 
 
 def capabilities(xml: str) -> Capabilities:
@@ -55,12 +84,15 @@ def capabilities(xml: str) -> Capabilities:
         numa=tuple(_cell(cell) for cell in cells),
         iommu={"yes": True, "no": False}.get(iommu),
         page_sizes=tuple(dict.fromkeys(pages[1:])),
+        guests=offering.guests(root),
+        cpu_features=offering.cpu_features(cpu),
+        cpu_xml="" if cpu is None else etree.tostring(cpu, encoding="unicode", with_tail=False),
     )
 
 
 def host_facts(
     *,
-    capabilities_xml: str = "",
+    caps: Capabilities = _NONE,
     node_info: Sequence[object] | None = None,
     sysinfo_xml: str = "",
     hostname: str = "",
@@ -71,15 +103,19 @@ def host_facts(
     kernel: str = "",
     os: str = "",
     iommu: bool | None = None,
+    offers: offering.Offering = _NOTHING,
+    cpu_features: tuple[str, ...] = (),
+    free_pages: FreePages | None = None,
+    pci: tuple[PciDevice, ...] | None = None,
 ) -> HostFacts:
     """All facts of a host from whatever of them the driver and the transport tell. Never raises.
 
     `node_info` is libvirt-python's `getInfo()`: model, MiB, CPUs, MHz, NUMA
     nodes, sockets per node, cores per socket, threads per core. Versions are
     libvirt's numbers (9000000 is 9.0.0). `iommu`: what the host itself says,
-    which counts more than libvirt's word.
+    which counts more than libvirt's word. `cpu_features`: all of them, where
+    libvirt has spelled them out.
     """
-    caps = capabilities(capabilities_xml)
     model, memory, cpus, mhz, nodes, sockets, cores, threads = _node_info(node_info)
     return HostFacts(
         hostname=clean(hostname, 255),
@@ -96,12 +132,35 @@ def host_facts(
         threads=threads or caps.threads,
         mhz=mhz,
         memory=min(memory * _MIB or sum(cell.memory for cell in caps.numa), LARGEST),
-        numa=caps.numa,
+        numa=_with_free(caps.numa, free_pages or {}),
         iommu=caps.iommu if iommu is None else iommu,
         hugepages=hugepages,
         kernel=clean(kernel, 255),
         os=clean(os, 255),
+        guests=caps.guests,
+        cpu_modes=offers.cpu_modes,
+        host_model=offers.host_model,
+        cpu_models=offers.cpu_models,
+        cpu_features=cpu_features or caps.cpu_features,
+        firmwares=offers.firmwares,
+        pci=pci,
     )
+
+
+def _with_free(cells: tuple[NumaCell, ...], free: FreePages) -> tuple[NumaCell, ...]:
+    """The cells with their free huge pages; the first size is the ordinary one, which is left as it is."""
+    found = []
+    for cell in cells:
+        counts = free.get(cell.id, {})
+        pages = (*cell.pages[:1], *(_told(each, counts.get(each.size // 1024)) for each in cell.pages[1:]))
+        found.append(replace(cell, pages=pages))
+    return tuple(found)
+
+
+def _told(pages: CellPages, free: int | None) -> CellPages:
+    if free is None or not 0 <= free <= LARGEST:
+        return pages
+    return replace(pages, free=free if pages.total is None else min(free, pages.total))
 
 
 def version(number: int | None) -> str:
@@ -134,11 +193,31 @@ def _processor(sysinfo_xml: str) -> str:
 def _cell(cell: Element) -> NumaCell:
     cpus = child(cell, "cpus")
     count = integer(attribute(cpus, "num"))
+    ids: set[int] = set()
+    cores: set[tuple[int, ...]] = set()
+    for cpu in islice(children(cpus, "cpu"), MOST_IN_SET):
+        number = integer(attribute(cpu, "id"))
+        if number is not None and 0 <= number < MOST_IN_SET:
+            ids.add(number)
+            cores.add(number_set(cpu, "siblings")[:_MOST_THREADS])
     return NumaCell(
         id=integer(attribute(cell, "id")) or 0,
         memory=size(child(cell, "memory"), "KiB") or 0,
         cpus=count if count is not None and count >= 0 else sum(1 for _ in children(cpus, "cpu")),
+        cpu_ids=tuple(sorted(ids)),
+        siblings=tuple(sorted(core for core in cores if len(core) > 1 and ids.issuperset(core))),
+        pages=_cell_pages(cell),
     )
+
+
+def _cell_pages(cell: Element) -> tuple[CellPages, ...]:
+    found: dict[int, CellPages] = {}
+    for page in islice(children(cell, "pages"), _MOST_PAGE_SIZES):
+        number = _page_size(page)
+        if number is not None:
+            total = integer(content(page))
+            found[number] = CellPages(number, total if total is not None and total >= 0 else None)
+    return tuple(each for _, each in sorted(found.items()))
 
 
 def _sockets(cells: list[Element]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from virtfleet.hypervisor.views.safexml import Element
 from virtfleet.model.text import clean
@@ -67,9 +69,54 @@ def size(element: Element | None, unit: str = "bytes") -> int | None:
     """Bytes of `<memory unit='KiB'>8</memory>`, exact; `unit` is what holds where none is written."""
     if element is None:
         return None
-    number = _decimal(element.text or "")
-    factor = _UNITS.get((element.get("unit") or unit).strip().lower())
+    return bytes_of(element.text or "", element.get("unit") or unit)
+
+
+def bytes_of(text: str, unit: str) -> int | None:
+    """Bytes of a number of units, exact; None: not a number, or no unit that we know."""
+    number = _decimal(text)
+    factor = _UNITS.get(unit.strip().lower())
     if number is None or number < 0 or factor is None or number * factor > 2**64:
         return None
     exact: int = number * factor
     return min(exact, LARGEST)
+
+
+MOST_IN_SET = 8192
+"""Linux knows no more CPUs; numbers from here on are nobody's."""
+
+
+def number_set(element: Element | None, name: str) -> tuple[int, ...]:
+    """`0-3,^2,8` of an attribute as 0, 1, 3, 8: CPUs or NUMA cells, sorted; what is odd is passed over."""
+    text = element.get(name) if element is not None else None
+    return _numbers(text) if text else ()
+
+
+@lru_cache(maxsize=64)
+def _numbers(text: str) -> tuple[int, ...]:
+    found = 0
+    for part in text[: 8 * MOST_IN_SET].split(","):
+        word = part.strip()
+        first, dash, last = word.removeprefix("^").partition("-")
+        low, high = integer(first), integer(last) if dash else integer(first)
+        if low is None or high is None or low < 0:
+            continue
+        high = min(high, MOST_IN_SET - 1)
+        bits = (1 << high + 1) - (1 << low) if low <= high else 0
+        found = found & ~bits if word.startswith("^") else found | bits
+    return tuple(number for number in range(found.bit_length()) if found >> number & 1)
+
+
+def pci_address(element: Element | None) -> str:
+    """`<address domain='0x0000' bus='0x3b' slot='0x00' function='0x0'/>` as 0000:3b:00.0; "" for none."""
+    parts = [_hexadecimal(attribute(element, name)) for name in ("domain", "bus", "slot", "function")]
+    domain, bus, slot, function = parts
+    if bus is None or slot is None or function is None:
+        return ""
+    return f"{domain or 0:04x}:{bus:02x}:{slot:02x}.{function:x}"
+
+
+def _hexadecimal(text: str) -> int | None:
+    """0x3b, also without the 0x. libvirt takes decimal numbers too, and never writes them."""
+    digits = text.strip().lower().removeprefix("0x")
+    return int(digits, 16) if re.fullmatch(r"[0-9a-f]{1,8}", digits) else None
