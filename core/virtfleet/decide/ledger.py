@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from virtfleet.config.extra_specs import Specs
 from virtfleet.config.settings import FleetSettings, HostSettings
 from virtfleet.decide.ledger_pools import PoolLedger
 from virtfleet.model import FleetSnapshot, HostView, VmInfo
@@ -44,6 +45,8 @@ class Promise(NamedTuple):
     """What they take at once."""
     pool: str = ""
     group: str = ""
+    specs: Specs = Specs()
+    """CPUs, pages and devices that it has for itself."""
 
 
 class Ledger:
@@ -68,6 +71,7 @@ class Ledger:
         self._infos: list[tuple[VmInfo, ...]] = []
         self._network_names: list[frozenset[str]] = []
         self._promises: dict[str, tuple[Promise, str]] = {}
+        self._of_row: dict[int, tuple[Promise, ...]] = {}
         """With the identity of its pool."""
         self._cache: dict[Hashable, Any] = {}
         self._reset(0)
@@ -118,6 +122,7 @@ class Ledger:
         ]
         promises = [promise for promise, _ in self._promises.values()]
         self._promises.clear()
+        self._of_row.clear()
         self._cache.clear()
         self._reset(len(self.names))
         self.pools.reset(self.hosts)
@@ -245,6 +250,8 @@ class Ledger:
         )
         self._count(row, info, sign)
         self.io[row] += sign
+        others = tuple(each for each in self._of_row.get(row, ()) if each.uuid != promise.uuid)
+        self._of_row[row] = (*others, promise) if sign > 0 else others
         self.pools.promise(identity, sign * promise.room, sign * promise.disk)
 
     def infos(self, row: int) -> tuple[VmInfo, ...]:
@@ -265,6 +272,14 @@ class Ledger:
         if rule is not None and rule.policy == "anti-affinity":
             found["group"] = {"name": group, "most": rule.max_per_host}
         return found
+
+    def infos_at(self, row: int) -> tuple[VmInfo, ...]:
+        """The VMs that a host shows; the same object until one of them changes."""
+        return self._infos[row]
+
+    def promises_at(self, row: int) -> tuple[Promise, ...]:
+        """What is promised of a host and not seen; the same object until that changes."""
+        return self._of_row.get(row, ())
 
     def info_at(self, row: int, uuid: str) -> VmInfo | None:
         """The description of a VM that a host shows; None: it does not."""

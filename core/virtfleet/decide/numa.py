@@ -44,6 +44,7 @@ class HostCell(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     cpus: frozenset[int]
     memory: int
+    """What does not stand as huge pages."""
     siblings: tuple[frozenset[int], ...] = ()
     """CPUs that are threads of one core; empty: each is a core."""
     pinned: frozenset[int] = frozenset()
@@ -51,6 +52,7 @@ class HostCell(msgspec.Struct, frozen=True, kw_only=True):
     shared: int = 0
     """vCPUs of guests that are bound to this cell and share its other CPUs."""
     memory_used: int = 0
+    """Of that, what is promised to guests of this cell."""
     pages: tuple[Pages, ...] = ()
 
     @property
@@ -271,11 +273,18 @@ def _can_pair(options: Sequence[Sequence[int]], used: set[int]) -> bool:
     return all(augment(number, set()) for number in range(len(options)))
 
 
+def pages_for(memory: int, size: int) -> int:
+    """Pages of `size` bytes that hold `memory`."""
+    return -(-memory // size)
+
+
 def _taken(cell: HostCell, found: CellFit, ask: NumaAsk) -> HostCell:
     guest = ask.cells[found.guest]
+    smallest = min((each.size for each in cell.pages), default=0)
+    size = found.page_size or smallest
     pages = tuple(
-        msgspec.structs.replace(each, used=each.used + guest.memory // each.size)
-        if each.size == found.page_size
+        msgspec.structs.replace(each, used=each.used + pages_for(guest.memory, size))
+        if each.size == size
         else each
         for each in cell.pages
     )
@@ -283,6 +292,6 @@ def _taken(cell: HostCell, found: CellFit, ask: NumaAsk) -> HostCell:
         cell,
         pinned=cell.pinned | found.taken,
         shared=cell.shared + (0 if ask.dedicated else len(guest.cpus)),
-        memory_used=cell.memory_used + guest.memory,
+        memory_used=cell.memory_used + (guest.memory if size == smallest else 0),
         pages=pages,
     )

@@ -17,6 +17,9 @@ import msgspec
 from virtfleet.config.extra_specs import Affinity, PciRequest
 from virtfleet.config.settings import PciAlias
 
+HOST = "host"
+"""Who has a device that the host itself works with."""
+
 
 class PciNeed(msgspec.Struct, frozen=True):
     alias: str
@@ -34,7 +37,7 @@ class HostPci(msgspec.Struct, frozen=True):
     numa: int | None = None
     """The cell it is on; None: not known."""
     user: str = ""
-    """Who has it: the UUID of a VM, defined is enough. Empty: it is free."""
+    """Who has it: the UUID of a VM, defined is enough, or HOST. Empty: it is free."""
 
 
 def needs(requests: Iterable[PciRequest], aliases: Mapping[str, PciAlias]) -> tuple[PciNeed, ...]:
@@ -91,6 +94,8 @@ def why(
         text = (
             f"needs {spent[kind]} × {need.alias} ({need.vendor}:{need.product}), {free} free of {len(there)}"
         )
+        if own := sum(each.user == HOST for each in there):
+            text += f", {own} driven by the host (not vfio-pci)"
         fitting = sum(_is(each, need) for each in near)
         return text if fitting == free else f"{text}, {fitting} at the NUMA cells of the guest"
     return ""

@@ -120,7 +120,7 @@ def _greedily(
             chosen = _best(q, rows, multipliers, rng)
             found[number] = chosen
             row = ledger.rows[chosen.host]
-            promise = promises[number]._replace(host=chosen.host, pool=pool_for(q, row))
+            promise = promises[number]._replace(host=chosen.host, pool=pool_for(q, row), specs=ask.specs)
             if ledger.promise(promise):
                 made.append(promise.uuid)
     finally:
