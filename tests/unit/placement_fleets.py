@@ -26,6 +26,7 @@ from virtfleet.decide.ledger import Promise
 from virtfleet.model import (
     FleetSnapshot,
     Freshness,
+    GuestKind,
     HostFacts,
     HostState,
     HostStats,
@@ -47,6 +48,10 @@ ZONES = ("", "a", "b")
 PROJECTS = ("", "default", "web", "db")
 NETWORKS = ("default", "lan", "dmz")
 TRAITS = ("ssd", "gpu", "old")
+GUESTS = (
+    GuestKind("x86_64", "hvm", machines=("q35", "pc")),
+    GuestKind("aarch64", "hvm", machines=("virt",)),
+)
 IMAGES = (("virtfleet-debian", GIB), ("virtfleet-alma", 2 * GIB))
 
 
@@ -160,6 +165,9 @@ def make_view(rng: random.Random, host: HostSettings, first: int) -> HostView:
         cpu_model=rng.choice(["EPYC", "Xeon", ""]),
         cpus=rng.choice([4, 8, 8, 16, 0]),
         memory=rng.choice([8, 16, 16, 32, 0]) * GIB,
+        guests=rng.choice([(), GUESTS]),
+        cpu_models=rng.choice([(), ("EPYC",)]),
+        firmwares=rng.choice([(), ("bios",), ("bios", "efi")]),
     )
     stats = HostStats(
         cpu_pct=rng.choice([None, 0.0, 25.0, 80.0]),
@@ -280,6 +288,9 @@ def make_ask(rng: random.Random, snapshot: FleetSnapshot) -> Ask:
         kind="container" if rarely(0.05) else "machine",
         hypervisor=rng.choice(["qemu", "Xen"]) if rarely(0.06) else "",
         arch="x86_64" if rarely() else "",
+        firmware="efi" if rarely() else "",
+        machine="q35" if rarely() else "",
+        cpu_model=rng.choice(["EPYC", "Skylake"]) if rarely() else "",
         zone=rng.choice(ZONES) if rarely() else "",
         hosts=some(rng, names, 0.5) if rarely() else (),
         avoid=some(rng, names, 0.3) if rarely() else (),

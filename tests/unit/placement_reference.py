@@ -189,7 +189,16 @@ class Reference:
             return True
         if ask.hypervisor and facts.hypervisor and ask.hypervisor.lower() != facts.hypervisor.lower():
             return False
-        return not (ask.arch and facts.arch and ask.arch != facts.arch)
+        if ask.arch and facts.arch and ask.arch != facts.arch:
+            return False
+        for wanted, offered in (
+            (ask.firmware, facts.firmwares),
+            (ask.machine, facts.machines),
+            (ask.cpu_model, facts.cpu_models),
+        ):
+            if wanted and offered and wanted not in offered:
+                return False
+        return True
 
     def _isolation(self, view: HostView, ask: Ask) -> bool:
         project, host = ask.project or "default", self.host(view)

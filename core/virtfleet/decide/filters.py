@@ -79,7 +79,7 @@ def _is_own_name(q: Question, row: int) -> bool:
 def _hypervisor(q: Question) -> Bools:
     ask, ledger = q.ask, q.ledger
     found = ledger.container if ask.kind == "container" else ~ledger.container
-    if not (ask.hypervisor or ask.arch):
+    if not (ask.hypervisor or ask.arch or ask.firmware or ask.machine or ask.cpu_model):
         return found
     same: Bools = np.array([not _differs(q, row) for row in range(len(ledger))], bool)
     return found & same
@@ -94,6 +94,13 @@ def _differs(q: Question, row: int) -> str:
         return f"runs {facts.hypervisor}, not {ask.hypervisor}"
     if ask.arch and facts.arch and facts.arch != ask.arch:
         return f"is of {facts.arch}, not {ask.arch}"
+    for what, wanted, offered in (
+        ("firmware", ask.firmware, facts.firmwares),
+        ("machine type", ask.machine, facts.machines),
+        ("CPU model", ask.cpu_model, facts.cpu_models),
+    ):
+        if wanted and offered and wanted not in offered:
+            return f"has no {what} {wanted}"
     return ""
 
 
