@@ -165,8 +165,8 @@ async def _events(hands: Hands) -> None:
 async def _lively(engine: Engine) -> None:
     """So that events have something to tell."""
     vms = _named(engine, "cache")
-    for vm, action in zip(vms, (SuspendVm, RebootVm, ShutdownVm), strict=False):
-        await _do(engine, action(vm=vm))
+    for action in (SuspendVm(vm=vms[0]), RebootVm(vm=vms[1]), ShutdownVm(vm=vms[2])):
+        await _do(engine, action)
         await asyncio.sleep(1.5)
     await _do(engine, ResumeVm(vm=vms[0]))
     await _do(engine, StartVm(vm=_named(engine, "worker-08")[0]))
