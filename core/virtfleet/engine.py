@@ -35,10 +35,11 @@ from virtfleet.hypervisor.zygote import Zygote
 from virtfleet.model import Delta, Event, FleetSnapshot, HostState, HostView
 
 if TYPE_CHECKING:
+    from virtfleet.actions.attempts import Attempts
     from virtfleet.actions.desk import Desk
     from virtfleet.fleet.history import History
     from virtfleet.jobs.book import JobBook
-    from virtfleet.model.action import Action
+    from virtfleet.model.action import Action, CreateVm
     from virtfleet.model.job import Job
     from virtfleet.model.plan import Plan
 
@@ -83,6 +84,7 @@ class Engine:
         self._waiters: set[asyncio.Event] = set()
         self._jobs: JobBook | None = None
         self._desk: Desk | None = None
+        self._attempts: Attempts | None = None
         self.stale_ok = False
         """Act also on hosts whose data is old: only when the operator said so."""
         now = time.time()
@@ -122,6 +124,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Ends every worker. Safe to call twice."""
+        if self._attempts is not None:
+            self._attempts.close()
         jobs, self._jobs = self._jobs, None
         if jobs is not None:
             await jobs.close()
@@ -257,7 +261,29 @@ class Engine:
                 f"{plan.title}: since it was planned, {'; '.join(changed)}", cure="plan it again"
             )
         room = self.desk.room(plan)
-        return await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached, room=room)
+        job = await self.jobs.submit(plan, origin=origin, batch=batch, detached=detached, room=room)
+        if not detached:
+            self.attempts.follow(job)
+        return job
+
+    async def finished(self, number: str) -> Job:
+        """A job when it has ended; of a VM whose host had no room after all, the job of the last attempt."""
+        await self.jobs.wait(number)
+        return await self.jobs.wait(await self.attempts.final(number))
+
+    async def _again(self, action: CreateVm, avoid: Sequence[str], before: Job) -> Job:
+        plan = await self.plan(action, avoid=avoid)
+        room = self.desk.room(plan)
+        origin = f"next attempt of {before.id}"
+        return await self.jobs.submit(plan, origin=origin, batch=before.batch, room=room)
+
+    @property
+    def attempts(self) -> Attempts:
+        if self._attempts is None:
+            from virtfleet.actions.attempts import Attempts
+
+            self._attempts = Attempts(self.jobs.wait, self._again)
+        return self._attempts
 
     def _may_change(self) -> None:
         if self.read_only:

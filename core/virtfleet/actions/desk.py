@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec.structs import replace
-
 from virtfleet.actions import planner
 from virtfleet.actions.prepare import world_for
 from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
-from virtfleet.errors import RefusedError, VirtfleetError
+from virtfleet.errors import NoValidHostError, VirtfleetError
 from virtfleet.model import FleetSnapshot, HostView, Vm
 from virtfleet.model.action import Action, CreateVm
 from virtfleet.model.job import Job, JobState
@@ -49,10 +47,15 @@ class Desk:
         self._dice = Random(seed)  # noqa: S311 - no secret
 
     async def plan(
-        self, action: Action, beside: Sequence[Plan], jobs: Sequence[Job], avoid: Sequence[str] = ()
+        self,
+        action: Action,
+        beside: Sequence[Plan],
+        jobs: Sequence[Job],
+        avoid: Sequence[str] = (),
+        place_on: str = "",
     ) -> Plan:
         """NotFoundError; RefusedError with all reasons why it can't be done."""
-        return planner.plan(action, await self._world(action, beside, jobs, tuple(avoid)))
+        return planner.plan(action, await self._world(action, beside, jobs, tuple(avoid), place_on))
 
     async def plan_all(
         self, actions: Sequence[Action], jobs: Sequence[Job], *, partial: bool
@@ -61,51 +64,52 @@ class Desk:
 
         New VMs are placed together; unless `partial`, all of them are planned or none.
         """
-        wanted = await self._place(actions, jobs, partial=partial)
+        hosts = await self._place(actions, jobs, partial=partial)
         plans: list[Plan] = []
         errors: list[VirtfleetError] = []
-        for action in wanted:
+        for action, host in zip(actions, hosts, strict=True):
             try:
-                plans.append(await self.plan(action, plans, jobs))
+                plans.append(await self.plan(action, plans, jobs, place_on=host))
             except VirtfleetError as error:
                 errors.append(error)
         if errors and not partial and any(isinstance(action, CreateVm) for action in actions):
             plans = [plan for plan in plans if not isinstance(plan.action, CreateVm)]
         return plans, errors
 
-    async def _place(self, actions: Sequence[Action], jobs: Sequence[Job], *, partial: bool) -> list[Action]:
-        """The actions, new VMs with the host that was chosen for them beside all the others."""
-        new = [action for action in actions if isinstance(action, CreateVm) and not action.host]
-        if len(new) < 2:
-            return list(actions)
+    async def _place(self, actions: Sequence[Action], jobs: Sequence[Job], *, partial: bool) -> list[str]:
+        """For each action the host that was chosen beside all the others; empty: chosen when planned."""
+        found = [""] * len(actions)
+        new = [n for n, each in enumerate(actions) if isinstance(each, CreateVm) and not each.host]
+        wanted = [action for n in new if isinstance(action := actions[n], CreateVm)]
+        if len(wanted) < 2 or any(_material(each) != _material(wanted[0]) for each in wanted):
+            return found  # of several images: one after another
         from virtfleet.actions.create import sizes_of
         from virtfleet.actions.placing import choose_many
 
-        world = await self._world(new[0], (), jobs, ())
-        if any((each.image, each.iso, each.xml) != (new[0].image, new[0].iso, new[0].xml) for each in new):
-            return list(actions)  # of several images: one after another
+        world = await self._world(wanted[0], (), jobs)
+        sizes = [sizes_of(each, world) for each in wanted]
         try:
-            hosts = choose_many(new, world, [sizes_of(each, world) for each in new], partial=partial)
-        except RefusedError as error:
-            raise type(error)(f"create {len(new)} VMs: {error.message}", cure=error.cure) from None
-        found = dict(zip(map(id, new), hosts, strict=True))
-        return [
-            replace(action, host=host) if (host := found.get(id(action))) else action for action in actions
-        ]
+            hosts = choose_many(wanted, world, sizes, partial=partial)
+        except NoValidHostError as error:
+            text = f"create {len(wanted)} VMs: {error.message}"
+            raise NoValidHostError(text, error.refused, error.cure) from None
+        for n, host in zip(new, hosts, strict=True):
+            found[n] = host or ""
+        return found
 
     async def explain(self, action: CreateVm, jobs: Sequence[Job]) -> Explanation:
         """Each host's case for a new VM. RefusedError: its image or flavor can't be used."""
         from virtfleet.actions.create import sizes_of
         from virtfleet.actions.placing import ask_of, explained
 
-        world = await self._world(action, (), jobs, ())
+        world = await self._world(action, (), jobs)
         return explained(ask_of(action, world, sizes_of(action, world)), world)
 
     async def explain_for(self, host: HostView, vm: Vm, jobs: Sequence[Job]) -> Explanation:
         """Each host's case for a VM that is there; where it is, its own use does not count."""
         from virtfleet.actions.placing import ask_for, explained
 
-        world = await self._world(CreateVm(name=vm.name), (), jobs, ())
+        world = await self._world(CreateVm(name=vm.name), (), jobs)
         return explained(ask_for(host, vm, world), world)
 
     def ledger(self, jobs: Sequence[Job]) -> Ledger:
@@ -130,13 +134,23 @@ class Desk:
         return None
 
     async def _world(
-        self, action: Action, beside: Sequence[Plan], jobs: Sequence[Job], avoid: tuple[str, ...]
+        self,
+        action: Action,
+        beside: Sequence[Plan],
+        jobs: Sequence[Job],
+        avoid: tuple[str, ...] = (),
+        place_on: str = "",
     ) -> World:
         world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
         if not isinstance(action, CreateVm):
             return world
         running = tuple(job.plan for job in jobs if job.state.active)
-        return world.with_fleet(self.ledger(jobs), running, avoid, self._dice)
+        return world.with_fleet(self.ledger(jobs), running, avoid, place_on, self._dice)
+
+
+def _material(action: CreateVm) -> tuple[object, ...]:
+    """What had to be looked at to know what it needs."""
+    return (action.image, action.iso, action.xml, action.checksum)
 
 
 def _failures(jobs: Sequence[Job], now: float) -> dict[str, int]:

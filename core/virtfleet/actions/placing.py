@@ -39,7 +39,8 @@ def ask_of(action: CreateVm, world: World, sizes: Sizes) -> Ask:
     given = world.given
     image, iso = (world.images.get(each) if each else None for each in (action.image, action.iso))
     there = [each.host for each in (image, iso) if each is not None and each.host]
-    hosts = [action.host] if action.host else there
+    named = action.host or world.place_on
+    hosts = [named] if named else there
     networks = given.networks if given is not None else action.networks
     brought = [each for each in (image, iso) if each is not None and each.sha256]
     return Ask(
@@ -136,10 +137,12 @@ def choose(action: CreateVm, world: World, sizes: Sizes) -> Placed:
         row = ledger.rows[chosen.host]
         free = ledger.memory[row] - ledger.memory_used[row]
         fit = f"best of {chosen.fit} that fit" if chosen.fit > 1 else "the only one that fits"
-        text = (
-            f"{chosen.host}: {fit}, {format_value(max(0.0, float(free)), Unit.BYTES)} of memory not promised"
-        )
-        reasons = [] if action.host else [Reason(text=text), *_why_not(q)]
+        if world.place_on:
+            fit = "chosen together with the others"
+        left = format_value(max(0.0, float(free)), Unit.BYTES)
+        reasons = [] if action.host else [Reason(text=f"{chosen.host}: {fit}, {left} of memory not promised")]
+        if not action.host and not world.place_on:
+            reasons += _why_not(q)
     return Placed(chosen.host, reasons)
 
 

@@ -54,6 +54,8 @@ class World:
     """Of jobs that are not over: what they take may not be seen yet."""
     avoid: tuple[str, ...] = ()
     """Hosts that a VM was refused by just now."""
+    place_on: str = ""
+    """The host that was chosen for it together with others."""
     ledger: Ledger | None = None
     """Of the fleet, kept from plan to plan; None: one is made."""
     dice: Random | None = None
@@ -61,9 +63,9 @@ class World:
     new_mac: Callable[[], str] = new_mac
 
     def with_fleet(
-        self, ledger: Ledger, running: tuple[Plan, ...], avoid: tuple[str, ...], dice: Random
+        self, ledger: Ledger, running: tuple[Plan, ...], avoid: tuple[str, ...], place_on: str, dice: Random
     ) -> World:
-        return replace(self, ledger=ledger, running=running, avoid=avoid, dice=dice)
+        return replace(self, ledger=ledger, running=running, avoid=avoid, place_on=place_on, dice=dice)
 
     def followed(self) -> Ledger:
         """The ledger as of this snapshot."""

@@ -192,14 +192,13 @@ async def perform(
         return
     watcher = Watcher(engine, ids)
     try:
-        await asyncio.gather(*(engine.jobs.wait(number) for number in ids))
+        outcome.jobs += await asyncio.gather(*(engine.finished(number) for number in ids))
     except asyncio.CancelledError:
         watcher.close()
-        await undo_all(engine, ids)
+        await undo_all(engine, [job.id for job in engine.jobs.active])
         raise
     finally:
         watcher.close()
-    outcome.jobs += [engine.jobs.get(number) for number in ids]
 
 
 def hand_over(number: str, options: Options) -> None:

@@ -168,7 +168,9 @@ class Execution:
             raise _Stopped
 
     async def _failed(self, n: int, state: StepState, how: str, error: VirtfleetError) -> None:
-        failed = replace(self.job.records[n], state=state, error=_text(error), ended=time.time())
+        failed = replace(
+            self.job.records[n], state=state, error=_text(error), code=error.code, ended=time.time()
+        )
         await self._record(n, failed, f"{self.job.plan.steps[n].title}: {how}: {_text(error)}")
 
     async def _act(self, step: Step) -> Any:

@@ -57,6 +57,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended: float | None = None
     result: Any = None
     error: str = ""
+    code: str = ""
+    """Of the error, as in errors.py; known to the process that ran it alone."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
