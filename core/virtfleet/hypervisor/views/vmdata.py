@@ -132,7 +132,7 @@ def namespaced(xml: str, namespace: str, prefix: str) -> Element:
 
 
 def plain(domain: str) -> str | None:
-    """What we keep of a VM, out of its whole XML, as libvirt gives and takes it; None: nothing. ValueError."""
+    """What we keep of a VM, out of its whole XML, as libvirt gives it; None: nothing. ValueError."""
     found = parse(domain).find(f"metadata/{{{VM}}}vm")
     return None if found is None else _plain(found)
 
