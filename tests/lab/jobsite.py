@@ -107,9 +107,9 @@ class JobSite:
 
     def left(self) -> tuple[set[str], set[str], list[str]]:
         """VMs, volumes, and the VMs that somebody says to be working on, as the host itself has them."""
-        names = self.names()
-        claimed = [name for name in sorted(names) if CLAIM in self.xml(name)]
-        return names, self.volumes(), claimed
+        uuids = self.host.virsh("list --all --uuid").split()
+        claimed = [self.host.virsh(f"domname {each}").strip() for each in uuids if CLAIM in self.xml(each)]
+        return self.names(), self.volumes(), sorted(claimed)
 
     def xml(self, name: str, *, live: bool = False) -> str:
         return self.host.virsh(f"dumpxml {'' if live else '--inactive '}'{name}'")
