@@ -114,13 +114,29 @@ async def test_what_a_vm_has_of_its_host(lab: Lab, hosts: dict[str, LabHost], tm
             assert info.pci == ("0000:3b:02.1",)
             plain = watched.vm("hv1", "hv1-vm1").info
             assert (plain.pinned, plain.cells, plain.page_size, plain.pci) == ((), (), None, ())
-            host.virsh("emulatorpin facts-tied 1 --config")
-            host.virsh("vcpupin facts-tied 0 0-1 --config", "vcpupin facts-tied 1 0-1 --config")
+            where.write_text(TIED.replace("<vcpupin vcpu='1' cpuset='1'/>", ""), "utf-8")
+            uuid = host.virsh("domuuid facts-tied").strip()
+            where.write_text(where.read_text("utf-8").replace("<memory ", f"<uuid>{uuid}</uuid><memory ", 1))
+            host.virsh("define /run/facts-tied.xml")
             await watched.until(
-                lambda: watched.vm("hv1", "facts-tied").info.pinned == (CpuPin((0, 1), (0, 1)),),
+                lambda: watched.vm("hv1", "facts-tied").info.pinned == (CpuPin((0,), (0,)),),
                 "the change of its definition is seen",
             )
-            assert watched.vm("hv1", "facts-tied").info.dedicated == ()
+            assert watched.vm("hv1", "facts-tied").info.dedicated == (0,)
     finally:
         host.exec(["virsh", "-q", "undefine", "facts-tied"])
         where.unlink(missing_ok=True)
+
+
+async def test_pins_of_a_running_vm_are_seen_when_they_change(lab: Lab, hosts: dict[str, LabHost]) -> None:
+    everywhere = hosts["hv1"].virsh("vcpupin hv1-vm1").split()[-1]
+    try:
+        async with watching(lab) as watched:
+            assert watched.vm("hv1", "hv1-vm1").info.pinned == ()
+            hosts["hv1"].virsh("vcpupin hv1-vm1 0 0 --live")
+            await watched.until(
+                lambda: watched.vm("hv1", "hv1-vm1").info.pinned == (CpuPin((0,), (0,)),), "its pin is seen"
+            )
+            assert watched.vm("hv1", "hv1-vm1").info.dedicated == (0,)
+    finally:
+        hosts["hv1"].virsh(f"vcpupin hv1-vm1 0 {everywhere} --live")

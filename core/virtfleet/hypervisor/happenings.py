@@ -156,6 +156,7 @@ class Registration:
                 libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
                 lambda c, d, t, ns, _: self._vm(d, "metadata changed"),
             ),
+            (libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE, lambda c, d, values, _: self._vm(d, "tuned")),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
             (
                 libvirt.VIR_DOMAIN_EVENT_ID_TRAY_CHANGE,
