@@ -7,12 +7,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtfleet.hypervisor import wire
-from virtfleet.model import HostState, HostStats, VmState, VmStats
+from virtfleet.model import (
+    CellPages,
+    GuestKind,
+    HostFacts,
+    HostState,
+    HostStats,
+    NumaCell,
+    PciDevice,
+    VmState,
+    VmStats,
+)
 
+FACTS = HostFacts(
+    numa=(NumaCell(0, 1 << 34, 2, (0, 1), ((0, 1),), (CellPages(4096, 9), CellPages(2 << 20, 4, 2))),),
+    guests=(GuestKind("x86_64", "hvm", ("kvm",), ("pc-q35-7.2", "q35")),),
+    cpu_models=("EPYC-Rome", "qemu64"),
+    cpu_features=("avx512f",),
+    pci=(PciDevice("0000:3b:00.0", "10de", "1eb8", "030200", 1, "vfio-pci", 33, "0000:3b:00.1"),),
+)
 MESSAGES: list[wire.FromWorker] = [
     wire.Status(HostState.HUNG, "libvirtd does not answer", "restart it"),
     wire.Sample(12.5, HostStats(cpu_pct=3.0), [VmStats("u1", VmState.RUNNING, cpu_pct=50.0)], (0.1,), 2),
     wire.Vms((), ("gone",), full=True),
+    wire.Facts(FACTS),
     wire.Response(7, {"a": [1, 2]}),
     wire.Pong(3),
 ]
@@ -28,6 +46,18 @@ def test_frames_come_out_whole_however_they_arrive(cuts: list[int]) -> None:
         found += frames.feed(stream[at : at + cut])
         at += cut
     assert [wire.decode_from_worker(body) for body in found] == MESSAGES
+
+
+def test_the_same_words_of_many_hosts_are_kept_once() -> None:
+    body = wire.encode(wire.Facts(FACTS))[4:]
+    one, two = (wire.decode_from_worker(body) for _ in range(2))
+    assert isinstance(one, wire.Facts)
+    assert isinstance(two, wire.Facts)
+    assert one.facts.guests[0].machines[0] is two.facts.guests[0].machines[0]
+    assert one.facts.cpu_features[0] is two.facts.cpu_features[0]
+    assert one.facts.pci is not None
+    assert two.facts.pci is not None
+    assert one.facts.pci[0].driver is two.facts.pci[0].driver
 
 
 def test_a_stream_that_is_not_ours_is_refused() -> None:

@@ -49,7 +49,9 @@ def test_nobody_there() -> None:
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[Session, list[wire.FromWorker]]]:
+async def serving(
+    folder: Path, node: str = NODE, uri: str = ""
+) -> AsyncIterator[tuple[Session, list[wire.FromWorker]]]:
     """A session with the test driver, and all that it tells."""
     happenings.start_event_loop()
     ours, theirs = socket.socketpair()
@@ -61,8 +63,8 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Session, list[wire.FromWo
         while data := await asyncio.get_running_loop().sock_recv(theirs, 1 << 18):
             told.extend(wire.decode_from_worker(body) for body in frames.feed(data))
 
-    (folder / "node.xml").write_text(NODE)
-    uri = f"test://{folder}/node.xml"  # its state is this connection's own
+    (folder / "node.xml").write_text(node)
+    uri = uri or f"test://{folder}/node.xml"  # its state is this connection's own
     settings = wire.WorkerSettings(
         "h", uri, interval=0.1, networks_interval=0.2, pools_interval=0.1, runtime_dir=str(folder)
     )

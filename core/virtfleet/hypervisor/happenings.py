@@ -53,6 +53,8 @@ _SUSPENDED = {
     libvirt.VIR_DOMAIN_EVENT_SUSPENDED_API_ERROR: "failed API call",
 }
 _POOL = {0: "defined", 1: "undefined", 2: "started", 3: "stopped", 4: "created", 5: "deleted"}
+_DEVICES = "pci_"
+"""Node devices that we care for: each start of a VM is told of its network card's end on the host, too."""
 _NETWORK = {0: "defined", 1: "undefined", 2: "started", 3: "stopped"}
 
 
@@ -154,6 +156,7 @@ class Registration:
                 libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
                 lambda c, d, t, ns, _: self._vm(d, "metadata changed"),
             ),
+            (libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE, lambda c, d, values, _: self._vm(d, "tuned")),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
             (
                 libvirt.VIR_DOMAIN_EVENT_ID_TRAY_CHANGE,
@@ -191,9 +194,8 @@ class Registration:
         return frozenset(kinds)
 
     def _device(self, device: Any) -> None:
-        """Of PCI devices alone: each start of a VM is told of its network card's end on the host, too."""
         name = clean(device.name(), 300)
-        if name.startswith("pci_"):
+        if name.startswith(_DEVICES):
             self._tell(Raw("device", "", name, "refreshed"))
 
     def _vm(self, domain: Any, what: str, detail: str = "", level: str = "info") -> None:

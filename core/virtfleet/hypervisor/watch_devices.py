@@ -43,7 +43,17 @@ class DeviceWatch:
         """Brings `devices` up to date if it is time; whether they changed. Raises as Lane.call."""
         if time.monotonic() < self._due:
             return False
-        self._due = time.monotonic() + _EVERY
+        self._due = time.monotonic() + _EVERY  # now, so that an event during the reading is not forgotten
+        try:
+            devices = await self._read()
+        except BaseException:
+            self.poke()
+            raise
+        changed = devices != self.devices
+        self.devices = devices
+        return changed
+
+    async def _read(self) -> tuple[PciDevice, ...] | None:
         found: dict[str, PciDevice | None] = {}
         part = await self._lane.call(lambda conn: self._some(conn, found), _DEADLINE)
         told = part is not None
@@ -51,10 +61,7 @@ class DeviceWatch:
             found.update(part)
             part = await self._lane.call(lambda conn: self._some(conn, found), _DEADLINE)
         known = (each for each in found.values() if each is not None)
-        devices = tuple(sorted(known, key=lambda each: each.address)) if told else None
-        changed = devices != self.devices
-        self.devices = devices
-        return changed
+        return tuple(sorted(known, key=lambda each: each.address)) if told else None
 
     def _some(self, conn: libvirt.virConnect, done: Collection[str]) -> dict[str, PciDevice | None] | None:
         """The next few that are not `done`, by name. In the lane's thread.

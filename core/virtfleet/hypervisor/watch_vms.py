@@ -52,6 +52,7 @@ _DESCRIBES_ANEW = frozenset(
         "medium changed",
         "started",
         "stopped",
+        "tuned",
         "undefined",
     }
 )

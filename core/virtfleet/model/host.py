@@ -7,9 +7,11 @@ operations per second, durations in seconds, percentages 0 to 100. None means
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import force_setattr
 
 
 class HostState(StrEnum):
@@ -38,6 +40,11 @@ class HostState(StrEnum):
 
 
 _ANSWERS = frozenset({HostState.UP, HostState.SLOW})
+
+
+def _shared(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The same words as one string each for all hosts: five hundred of them say much the same."""
+    return tuple(map(sys.intern, words))
 
 
 class CellPages(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +96,10 @@ class PciDevice(msgspec.Struct, frozen=True, gc=False):
     physical: str = ""
     """Of a virtual function: the address of the card that it is a part of."""
 
+    def __post_init__(self) -> None:
+        for name in ("vendor", "product", "class_code", "driver", "physical"):
+            force_setattr(self, name, sys.intern(getattr(self, name)))
+
 
 class GuestKind(msgspec.Struct, frozen=True, gc=False):
     """A kind of guest that a host can run."""
@@ -100,6 +111,9 @@ class GuestKind(msgspec.Struct, frozen=True, gc=False):
     """libvirt's domain types: kvm, qemu, lxc ..."""
     machines: tuple[str, ...] = ()
     """Machine types, aliases (pc, q35) among them."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "machines", _shared(self.machines))
 
 
 class HostFacts(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +155,10 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     """bios, efi; empty: not told."""
     pci: tuple[PciDevice, ...] | None = None
     """None: not read yet, or not told."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "cpu_models", _shared(self.cpu_models))
+        force_setattr(self, "cpu_features", _shared(self.cpu_features))
 
     @property
     def machines(self) -> tuple[str, ...]:
