@@ -178,7 +178,9 @@ class Engine:
         timeout: float = 10.0,
         hosts: Collection[str] | None = None,
     ) -> None:
-        """Returns when each host has sent these groups (stats, facts, pools, volumes, networks), or can't.
+        """Returns when each host has sent these groups, or can't.
+
+        Groups: stats, facts, pools, volumes, networks, devices.
 
         Hosts that are refused, unreachable, hung or disabled are not waited
         for; nor is anybody once `timeout` seconds have passed. Waiting while a
@@ -387,6 +389,7 @@ class Engine:
             "pools": fresh.pools,
             "volumes": fresh.volumes,
             "networks": fresh.networks,
+            "devices": view.facts.pci if view.facts is not None else None,
         }
         if view.pools == () and fresh.pools is not None:
             taken["volumes"] = fresh.pools  # no pools, no volumes

@@ -25,13 +25,22 @@ from virtfleet.query.nouns import NOUNS
 from virtfleet.query.rows import VmRow
 
 if TYPE_CHECKING:
+    from virtfleet.config.settings import FleetSettings
     from virtfleet.engine import Engine
 
+_DEVICES = "pci_passthrough:alias"
 GROUPS = ("stats", "facts", "pools", "volumes", "networks")
 """What a plan may look at."""
 
+
 _TIDYING = 60.0
 """Seconds that the undoing of cancelled jobs may take, before they are left to `job rollback`."""
+
+
+def groups_for(settings: FleetSettings, flavor: str) -> tuple[str, ...]:
+    """What must be known before a VM of a flavor can be placed; PCI devices come last, and seldom matter."""
+    known = settings.flavors.get(flavor)
+    return (*GROUPS, "devices") if known is not None and _DEVICES in known.extra_specs else GROUPS
 
 
 @dataclass

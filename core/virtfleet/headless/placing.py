@@ -62,11 +62,11 @@ def _show(
     return Exit.PARTIAL if missing and code == Exit.DONE else code
 
 
-def _with_fleet(options: Options, work: Callable[[Engine, formats.Missing], Any]) -> int:
+def _with_fleet(options: Options, work: Callable[[Engine, formats.Missing], Any], flavor: str = "") -> int:
     settings = options.settings()
 
     async def run(engine: Engine) -> int:
-        await engine.settled(acting.GROUPS, timeout=options.timeout)
+        await engine.settled(acting.groups_for(settings, flavor), timeout=options.timeout)
         missing = session.missing(engine.snapshot, ("stats",), options.timeout)
         return int(await work(engine, missing))
 
@@ -85,7 +85,7 @@ def explain(options: Options, wanted: Wanted) -> int:
             diagnostics.note("no valid host")
         return code
 
-    return _with_fleet(options, work)
+    return _with_fleet(options, work, wanted.flavor)
 
 
 async def _for_new(engine: Engine, wanted: Wanted) -> Any:

@@ -134,7 +134,7 @@ def run(wish: Wish, options: Options) -> int:
         settings = session.only(settings, {wish.host})
 
     async def work(engine: Engine) -> int:
-        await engine.settled(acting.GROUPS, timeout=options.timeout)
+        await engine.settled(acting.groups_for(settings, wish.flavor), timeout=options.timeout)
         if missing := session.missing(engine.snapshot, ("stats",), options.timeout):
             from virtfleet.headless import diagnostics
 
