@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from unit.plan_objects import GIB, IMAGE, disk, host, pool, ref, vm, volume, world
 from virtfleet.actions import given, planner, sources
 from virtfleet.actions.conditions import check
-from virtfleet.config.settings import FleetSettings, Project, Quota
+from virtfleet.config.settings import FleetSettings, HostSettings, Project, Quota
 from virtfleet.errors import RefusedError
 from virtfleet.model import HostFacts, VmDisk, VmState
 from virtfleet.model.action import AssignVm, CloneVm, CreateVm, DeleteVm, FileRef, ResizeVm, Seed
@@ -177,3 +177,29 @@ def test_quotas_refuse_in_the_plan() -> None:
         planner.plan(AssignVm(vm=ref(hv, "b"), project="web"), where)
     assert planner.plan(AssignVm(vm=ref(hv, "a"), project=""), where).claims[0].project == "default"
     assert planner.plan(ResizeVm(vm=ref(hv, "a"), vcpus=2), where).claims[0].use.vcpus == 2
+
+
+def test_what_stays_on_its_host_needs_room_there() -> None:
+    settings = FleetSettings(hosts={"hv1": HostSettings(name="hv1", uri="")})
+    hv = host(
+        "hv1", vm("a", VmState.SHUTOFF, memory_max=20 * GIB), vm("b", memory_max=10 * GIB, vcpus_max=60)
+    )
+    where = world(hv, settings=settings)
+    with pytest.raises(
+        RefusedError, match=r"resize a: 23.0G of memory are wanted, free 22.0G of 32.0G on hv1"
+    ):
+        planner.plan(ResizeVm(vm=ref(hv, "a"), memory=23 * GIB), where)
+    with pytest.raises(RefusedError, match="resize a: 5 vCPUs are wanted, free 4 of 64 on hv1"):
+        planner.plan(ResizeVm(vm=ref(hv, "a"), vcpus=5), where)
+    with pytest.raises(RefusedError, match=r"clone a: 20.0G of memory are wanted, free 2.0G of 32.0G on hv1"):
+        planner.plan(CloneVm(vm=ref(hv, "a"), name="c"), where)
+    grown = planner.plan(ResizeVm(vm=ref(hv, "a"), memory=22 * GIB), where)
+    step = next(step for step in grown.steps if step.op == "vm.resize")
+    assert step.args["limits"] == {"vcpus": 64, "memory": 32 * GIB}
+
+
+def test_an_over_committed_host_may_shrink() -> None:
+    settings = FleetSettings(hosts={"hv1": HostSettings(name="hv1", uri="")})
+    hv = host("hv1", vm("a", memory_max=40 * GIB), vm("b", memory_max=10 * GIB))
+    plan = planner.plan(ResizeVm(vm=ref(hv, "a"), memory=39 * GIB), world(hv, settings=settings))
+    assert [step.op for step in plan.steps] == ["vm.claim", "vm.resize", "vm.release"]

@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -408,3 +409,32 @@ async def test_wherever_it_is_killed_it_ends_in_the_goal_or_where_it_began(data:
                 journal.close()
         assert job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
         assert world.state == (goal if job.state is JobState.DONE else start)
+
+
+async def test_a_claim_is_renewed_as_long_as_its_job_runs(tmp_path: Path) -> None:
+    world = World()
+    asked: list[tuple[str, Any]] = []
+
+    class Renewing(World):
+        async def run(self, host: str, op: str, args: dict[str, Any], *more: Any) -> Any:
+            if op == "vm.renew":
+                asked.append((host, args))
+                return {"renewed": True}
+            if op == "vm.claim":
+                return {}
+            return await world.run(host, op, args, *more)
+
+    claim = Step(
+        id="claim", op="vm.claim", host="hv1", title="", args={"uuid": "u", "who": "me", "seconds": 0.06}
+    )
+    world.hold = asyncio.Event()
+    execution = await begun(tmp_path, plan(claim, make("a")), Renewing())
+    running = asyncio.ensure_future(execution.forward())
+    await until(lambda: len(asked) >= 3)
+    world.hold.set()
+    await running
+    assert execution.job.state is JobState.DONE
+    assert asked[0] == ("hv1", {"uuid": "u", "of": "j1", "seconds": 0.06})
+    before = len(asked)
+    await asyncio.sleep(0.1)
+    assert len(asked) == before

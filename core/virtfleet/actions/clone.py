@@ -20,6 +20,7 @@ from virtfleet.actions.common import (
     volume_is_free,
     warning,
 )
+from virtfleet.actions.host_room import no_room
 from virtfleet.actions.macs import Macs
 from virtfleet.actions.maker import promises
 from virtfleet.actions.maker_disks import seed_step
@@ -91,6 +92,7 @@ def plan(action: CloneVm, world: World) -> Plan:
         conditions.append(pool_has_room(host, name, bytes_))
     claims = (replace(claim_for(host, vm, world), uuid=uuid, name=action.name),)
     within_quota(claims, world, f"clone {vm.name}")
+    refuse(no_room(host, None, world, vm.info.vcpus_max, vm.info.memory_max), f"clone {vm.name}")
     effects += promises(host, memory=vm.info.memory_max, vcpus=vm.info.vcpus_max)
     kind = "linked clone" if action.linked else "clone"
     return Plan(
@@ -175,6 +177,8 @@ def _definition(
                 "disks": replaced,
                 "who": world.who,
                 "verb": "vm.clone",
+                "seconds": 900,
+                "limits": world.followed().limits(host.name, vm.info.group),
             },
             undo=Undo(
                 op="vm.undefine",

@@ -13,7 +13,7 @@ from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import NoValidHostError, VirtfleetError
 from virtfleet.model import FleetSnapshot, HostView, Vm
-from virtfleet.model.action import Action, CreateVm
+from virtfleet.model.action import Action, CloneVm, CreateVm, ResizeVm
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
@@ -142,7 +142,7 @@ class Desk:
         place_on: str = "",
     ) -> World:
         world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
-        if not isinstance(action, CreateVm):
+        if not isinstance(action, CreateVm | CloneVm | ResizeVm):
             return world
         running = tuple(job.plan for job in jobs if job.state.active)
         return world.with_fleet(self.ledger(jobs), running, avoid, place_on, self._dice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from virtfleet.actions.common import answers, find_vm, framed, is_in_state, is_there, refuse, warning
+from virtfleet.actions.host_room import limits, no_room
 from virtfleet.actions.maker import promises
 from virtfleet.actions.quotas import claim_for, within_quota
 from virtfleet.actions.world import World
@@ -35,7 +36,7 @@ def plan(action: ResizeVm, world: World) -> Plan:
         memory is not None
         and host.stats is not None
         and (total := host.stats.memory_total)
-        and memory > total
+        and memory > max(total, vm.info.memory_max)
     ):
         problems.append(f"{host.name} has {_size(total)} of memory in all, {_size(memory)} are wanted")
     if not vm.info.persistent:
@@ -49,6 +50,7 @@ def plan(action: ResizeVm, world: World) -> Plan:
     if wants_vcpus or wants_memory:
         claims = (claim_for(host, vm, world, vcpus=wants_vcpus, memory=wants_memory),)
         within_quota(claims, world, f"resize {vm.name}")
+        refuse(no_room(host, vm, world, wants_vcpus, wants_memory), f"resize {vm.name}")
     effects, reasons = _effects(host, vm, wants_vcpus, wants_memory)
     steps: list[Step] = []
     if wants_vcpus or wants_memory:
@@ -64,9 +66,11 @@ def plan(action: ResizeVm, world: World) -> Plan:
                 op="vm.resize",
                 host=host.name,
                 title=f"set {words}",
-                args={"uuid": vm.uuid, **sizes},
+                args={"uuid": vm.uuid, **sizes, "limits": limits(host, world)},
                 timeout=40.0,
-                undo=Undo(op="vm.resize", args={"uuid": vm.uuid, **before}, title="set them back"),
+                undo=Undo(
+                    op="vm.resize", args={"uuid": vm.uuid, **before, "expect": sizes}, title="set them back"
+                ),
             )
         )
     if renamed:

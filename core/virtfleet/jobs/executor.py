@@ -34,6 +34,7 @@ from virtfleet.jobs.errors import StoreError
 from virtfleet.jobs.limits import Gates
 from virtfleet.jobs.progress import Meter, progress_of
 from virtfleet.jobs.references import resolved
+from virtfleet.jobs.renewal import renewed
 from virtfleet.model.job import Job, JobState, StepRecord, StepState
 from virtfleet.model.plan import Step, Undo
 from virtfleet.model.text import clean
@@ -122,6 +123,7 @@ class Execution:
                 if self._auditor is not None and self.job.started is None:
                     await self._or_cancelled(self._auditor.begins(self.job))
                 await self._begin(JobState.RUNNING, "begun" if self.job.started is None else "resumed")
+                await stack.enter_async_context(renewed(lambda: self.job, self._ask))
                 for n in range(len(self.job.plan.steps)):
                     await self._step(n)
                 await self._end(JobState.DONE)
@@ -203,6 +205,9 @@ class Execution:
         except Exception as error:
             raise InternalError(f"{op}: {type(error).__name__}: {error}") from error
         return {} if result is None else result
+
+    async def _ask(self, host: str, op: str, args: dict[str, Any], timeout: float) -> Any:
+        return await self._runner.run(host, op, args, timeout, lambda done, total, text: None)
 
     async def _or_cancelled(self, work: Awaitable[T]) -> T:
         """What `work` gives; _Stopped, with `work` cancelled, when somebody cancels the job first."""

@@ -26,6 +26,8 @@ from virtfleet.model.text import clean_lines
 _INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE
 _SECRETS = ("passwd",)
 """Attributes that libvirt shows only to those who ask for secrets."""
+_ROUNDED = 2048
+"""KiB by which a size may differ from the one that was asked for."""
 _CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 
@@ -140,6 +142,8 @@ async def _resize(call: Call) -> dict[str, Any]:
         live: list[str] = []
         later: list[str] = []
         active = bool(domain.isActive())
+        if not call.uncertain:
+            _as_expected(domain, call.args.get("expect") or {})
         if vcpus:
             _set_vcpus(domain, int(vcpus))
             (live if active and _vcpus_live(domain, int(vcpus)) else later).append("vcpus")
@@ -156,6 +160,16 @@ async def _resize(call: Call) -> dict[str, Any]:
             raise
         except RefusedError as error:  # the one size may be set, and the other refused
             raise HostError(error.message, cure=error.cure) from None
+
+
+def _as_expected(domain: libvirt.virDomain, expected: Mapping[str, Any]) -> None:
+    """RefusedError: it has other sizes by now than those that are to be taken back. Memory in bytes."""
+    root = parse(shown(domain))
+    vcpus, memory = int(root.findtext("vcpu") or 0), int(root.findtext("memory") or 0)
+    other = (expected.get("vcpus") or vcpus) != vcpus
+    # Drivers round memory up.
+    if other or abs((expected.get("memory") or memory * 1024) // 1024 - memory) > _ROUNDED:
+        raise RefusedError(f"{name_of(domain)} was resized by somebody else since", cure="resize it again")
 
 
 def _set_vcpus(domain: libvirt.virDomain, count: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import libvirt
+import msgspec
 
 from virtfleet.errors import HostError, RefusedError
 from virtfleet.hypervisor.acts.domains import affected, name_of, on_domain
@@ -73,6 +74,31 @@ async def _claim(call: Call) -> dict[str, Any]:
 
 def _clock(when: float) -> str:
     return time.strftime("%H:%M", time.localtime(when))
+
+
+async def _renew(call: Call) -> dict[str, Any]:
+    """{renewed}: whether the claim of the job `of` stands still, and now `seconds` more.
+
+    On a lane of its own, and without the job's name: it comes while a step of the same job runs.
+    """
+    args = call.args
+
+    def work(conn: libvirt.virConnect) -> bool:
+        try:
+            domain = conn.lookupByUUIDString(args["uuid"])
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return False
+            raise
+        claim = vmdata.claim_of(read(domain, vmdata.JOB))
+        if claim is None or claim.id != args["of"]:
+            return False
+        longer = msgspec.structs.replace(claim, until=time.time() + float(args["seconds"]))
+        write(domain, vmdata.JOB, vmdata.JOB_PREFIX, vmdata.claim_xml(longer))
+        return True
+
+    async with host_lock(call, lock_name(args["uuid"])), call.lanes.extra() as lane:
+        return {"renewed": await lane.call(work, call.deadline)}
 
 
 async def _release(call: Call) -> dict[str, Any]:
@@ -203,6 +229,7 @@ async def _rename(call: Call) -> dict[str, Any]:
 
 ACTS: Mapping[str, Operation] = {
     "vm.claim": _claim,
+    "vm.renew": _renew,
     "vm.release": _release,
     "vm.metadata": _metadata,
     "vm.describe": _describe,
