@@ -12,7 +12,8 @@ from types import MappingProxyType
 import msgspec
 
 from bench.figures import Figure, run, say
-from virtfleet.config.settings import FleetSettings, HostSettings
+from virtfleet.config.settings import Flavor, FleetSettings, HostSettings
+from virtfleet.decide import capacity
 from virtfleet.decide.ask import Ask
 from virtfleet.decide.ledger import Ledger, Promise
 from virtfleet.decide.place import place, place_many
@@ -148,8 +149,23 @@ def measure(_: argparse.Namespace) -> list[Figure]:
     together = _median(lambda: place_many(ledger, asks, promises, NOW), 3)
     found.append(Figure("the same as one request of 1,000", "≤ 0.3 s", f"{together / 1000:.2f} s"))
     found.append(Figure("update after one VM changed", "≤ 0.1 ms", f"{_update(ledger, thousand):.3f} ms"))
+    found += _capacity()
     say(f"{len(thousand.hosts):,} hosts with {_VMS} VMs each")
     return found
+
+
+def _capacity() -> list[Figure]:
+    flavors = {
+        f"f{number}": Flavor(vcpus=2 ** (number % 4), memory=(number + 1) * GIB, disk=(number + 1) * 10 * GIB)
+        for number in range(10)
+    }
+    many, hundred = _ledger(fleet(500)), _ledger(fleet(100))
+    room = _median(lambda: capacity.room(many, flavors, NOW), 11)
+    deaths = _median(lambda: capacity.deaths(hundred, flavors, NOW), 5)
+    return [
+        Figure("N+1 for 100 hosts × 20 VMs", "≤ 0.2 s", f"{deaths / 1000:.3f} s"),
+        Figure("capacity view of 500 hosts × 10 flavors", "≤ 20 ms", f"{room:.1f} ms"),
+    ]
 
 
 def _update(ledger: Ledger, snapshot: FleetSnapshot) -> float:
