@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import libvirt
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,21 @@ def test_a_connection_is_freed_when_its_registrations_are_undone() -> None:
     assert registration.kinds == {"vm", "network", "pool"}
     registration.undo()
     assert connection.close() == 0, "references left to it"
+
+
+def test_claims_of_jobs_are_no_news() -> None:
+    start_event_loop()
+    told: list[str] = []
+    conn = libvirt.open("test:///default")
+    registration = Registration(conn, lambda raw: told.append(raw.what))
+    domain = conn.lookupByName("test")
+    element = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+    for namespace, tag in (("urn:virtfleet:job:1", "job"), ("urn:virtfleet:vm:1", "vm")):
+        domain.setMetadata(element, f"<{tag}/>", tag, namespace, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    until = time.monotonic() + 10
+    while not told and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    registration.undo()
+    conn.close()
+    assert told == ["metadata changed"]

@@ -17,6 +17,8 @@ from typing import Any
 
 import libvirt
 
+from virtfleet.hypervisor.acts.room import ROOM
+from virtfleet.hypervisor.views.vmdata import JOB
 from virtfleet.model import Severity
 from virtfleet.model.text import clean
 
@@ -118,6 +120,10 @@ def start_event_loop() -> None:
     _thread.start()
 
 
+_PASSING = frozenset({JOB, ROOM})
+"""Namespaces of what stands in a VM's metadata only while somebody works on it."""
+
+
 class Registration:
     """Subscribes to what this driver has; `tell` is called in libvirt's thread.
 
@@ -154,7 +160,7 @@ class Registration:
             ),
             (
                 libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-                lambda c, d, t, ns, _: self._vm(d, "metadata changed"),
+                lambda c, d, kind, namespace, _: self._metadata(d, namespace),
             ),
             (libvirt.VIR_DOMAIN_EVENT_ID_TUNABLE, lambda c, d, values, _: self._vm(d, "tuned")),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
@@ -203,6 +209,11 @@ class Registration:
             "vm", domain.UUIDString(), clean(domain.name(), 300), what, clean(detail, 300), Severity(level)
         )
         self._tell(raw)
+
+    def _metadata(self, domain: Any, namespace: str | None) -> None:
+        # Claims come and go with every job: nobody wants to read that.
+        if namespace not in _PASSING:
+            self._vm(domain, "metadata changed")
 
     def _lifecycle(self, conn: Any, domain: Any, event: int, detail: int, _: Any) -> None:
         what = _LIFECYCLE.get(event, f"event {event}")
