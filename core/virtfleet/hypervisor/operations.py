@@ -34,6 +34,9 @@ async def run(session: Session | None, request: wire.Request, report: Report) ->
             raise InternalError(f"no operation {request.op!r}")
         if session.settings.read_only:
             raise RefusedError("read-only: nothing may be changed")
+        result = await operation(Call(session, request.args, request.deadline, report))
+        session.acted(request.op)
+        return result
     return await operation(Call(session, request.args, request.deadline, report))
 
 

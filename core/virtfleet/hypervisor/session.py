@@ -53,6 +53,7 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self.lanes: Lanes | None = None
         self.reach: Reach | None = None
+        self._vms: VmWatch | None = None
         self._backoff = _FIRST_BACKOFF
         self._tried = 0.0
         self._announced: tuple[HostState, str] = (HostState.CONNECTING, "")
@@ -168,6 +169,7 @@ class Session:
             later.append(storage.run)
         if not groups or "volumes" in groups:
             later.append(storage.volumes.run)
+        self._vms = vms
         tasks = [asyncio.ensure_future(vms.run())]
         tasks += [asyncio.ensure_future(self._later(loop)) for loop in later]
         tasks.append(asyncio.ensure_future(_guard(lost)))
@@ -179,12 +181,17 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
-            self.lanes = self.reach = None
+            self.lanes = self.reach = self._vms = None
             reach.cut()  # frees every lane at once: cancelled calls come back now
             await asyncio.gather(*tasks, return_exceptions=True)
             await lanes.close()
             for each in (vitals, host, storage):
                 each.close()
+
+    def acted(self, op: str) -> None:
+        """An operation of ours changed something."""
+        if self._vms is not None:
+            self._vms.acted(op)
 
     async def _later(self, loop: Callable[[], Awaitable[None]]) -> None:
         """In a large fleet not all hosts shall read everything in their first second."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -58,6 +58,9 @@ _DESCRIBES_ANEW = frozenset(
 )
 
 
+Question = Callable[[], Awaitable[None]]
+
+
 class VmWatch:
     def __init__(
         self,
@@ -80,6 +83,9 @@ class VmWatch:
         self._rates = rates.Rates()
         self._stats: dict[str, VmStats] = {}
         self._dirty: set[str] = set()
+        self._questions: list[Question] = []
+        """Small questions that can't wait for their turn."""
+        self._curious = asyncio.Event()
         self._stuck = stuck.StuckVms(meter, self.catalogue.get, self._tell_stuck)
         self._sooner = asyncio.Event()
         self._sampled = asyncio.Event()
@@ -101,6 +107,21 @@ class VmWatch:
         if what in ("stopped", "crashed", "agent disconnected") and self._host.simulation is None:
             self.catalogue.forget_agent(uuid)
         self._sooner.set()
+
+    def acted(self, op: str) -> None:
+        """We have changed something that no event tells of: ask soon, for the next plan looks at it."""
+        question: Question
+        if op.startswith("vm.snapshot."):
+            question = self._ask_snapshots
+        elif op == "vm.autostart":
+            question = self._ask_autostart
+        elif op in ("vm.save", "vm.start"):
+            question = self._ask_managed_save
+        else:
+            return
+        if question not in self._questions:
+            self._questions.append(question)
+        self._curious.set()
 
     # ---- monitor lane
 
@@ -263,14 +284,20 @@ class VmWatch:
             await self._vitals.well.wait()
             started = time.monotonic()
             try:
-                if ticks % _DETAIL_EVERY == 0 and not simulated:
+                if self._questions:
+                    await self._questions.pop(0)()
+                elif ticks % _DETAIL_EVERY == 0 and not simulated:
                     await self._look_closer()
                 else:
                     await next(rotation)()
             except (HostError, NotFoundError, RefusedError):
                 pass  # of one VM or one unsupported question; a lost connection is the monitor lane's to tell
             ticks += 1
-            await asyncio.sleep(max(0.2, pause - (time.monotonic() - started)))
+            self._curious.clear()
+            if not self._questions:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.2, pause - (time.monotonic() - started))):
+                        await self._curious.wait()
 
     async def _look_closer(self) -> None:
         """What only QEMU knows, of all VMs."""
