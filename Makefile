@@ -6,8 +6,8 @@ ARGS ?=
 N ?= 3
 
 BIN := .venv/bin
-# Tests of one file stay together on one core; those of the lab share it and run one after another.
-PARALLEL := -n auto --maxprocesses=4 --dist loadfile
+# Tests of one file stay together, and much of their time is waiting; those of the lab run one after another.
+PARALLEL := -n 3 --dist loadfile
 # The code runs from the work tree; tests/ is where the lab lives.
 LAB := PYTHONPATH=tests $(BIN)/python -m lab
 
