@@ -71,7 +71,7 @@ def plan(action: CreateVm, world: World) -> Plan:
     refuse(problems, f"create {action.name}")
     tied = where.tied if action.xml is None else Tied()
     maker = Maker(action, world, host, sizes, networks, tied)
-    maker.reasons[:0] = [*where.reasons, *reasons]
+    maker.reasons = [*where.reasons, *maker.reasons, *reasons]
     if tied != where.tied:
         text = (
             f"the CPUs, pages and devices that {action.flavor} asks for are not put into XML that was given"

@@ -120,7 +120,7 @@ def _not_carried_out(vm: Vm, flavor: str, world: World) -> str:
     if was == asks:
         return ""
     keys = ", ".join(sorted(key for key in {*was, *asks} if was.get(key) != asks.get(key)))
-    return f"only vCPUs and memory change: {keys} of flavor {flavor} take effect for new VMs alone"
+    return f"only vCPUs and memory change: what flavor {flavor} says of {keys} holds for new VMs alone"
 
 
 def _placed(flavor: Flavor) -> dict[str, str]:
