@@ -29,6 +29,7 @@ from virtfleet.model import (
     HostView,
     NumaCell,
     PciDevice,
+    VmCell,
     VmState,
 )
 from virtfleet.model.action import CloneVm, CreateVm, FileRef, ResizeVm
@@ -295,4 +296,10 @@ def test_a_resize_says_what_it_does_not_change() -> None:
         "only vCPUs and memory change: what flavor plain says of hw:cpu_policy holds for new VMs alone"
     ]
     assert warnings("w", flavor="plain") == []
+    cells = big("hv1", vm("c", VmState.SHUTOFF, cells=(VmCell(0, (0, 1), GIB, (0,)),)))
+    assert planner.plan(ResizeVm(vm=ref(cells, "c"), vcpus=3), of(cells)).steps
+    with pytest.raises(
+        RefusedError, match="only its XML changes; its NUMA cells have 2 vCPUs, 1 are too few"
+    ):
+        planner.plan(ResizeVm(vm=ref(cells, "c"), vcpus=1, memory=2 * GIB), of(cells))
     assert warnings("v", vcpus=4) == ["it keeps CPU 3 for itself; more vCPUs have none of their own"]

@@ -43,10 +43,11 @@ def plan(action: ResizeVm, world: World) -> Plan:
         problems.append(f"{host.name} has {_size(total)} of memory in all, {_size(memory)} are wanted")
     if not vm.info.persistent:
         problems.append(f"{vm.name} is transient")
-    refuse(problems, f"resize {vm.name}")
     info = vm.info
     wants_vcpus = vcpus if vcpus is not None and vcpus != info.vcpus_max else None
     wants_memory = memory if memory is not None and memory // 1024 != info.memory_max // 1024 else None
+    problems += _in_cells(vm, wants_vcpus, wants_memory)
+    refuse(problems, f"resize {vm.name}")
     renamed = bool(action.flavor) and action.flavor != info.flavor
     claims: tuple[Claim, ...] = ()
     if wants_vcpus or wants_memory:
@@ -110,6 +111,18 @@ def plan(action: ResizeVm, world: World) -> Plan:
         danger=Danger.CONFIRM if steps and vm.state.active else Danger.NONE,
         made=world.now,
     )
+
+
+def _in_cells(vm: Vm, vcpus: int | None, memory: int | None) -> list[str]:
+    """What libvirt does not do to a VM that has NUMA cells."""
+    if not vm.info.cells:
+        return []
+    found = []
+    if memory:
+        found.append("its memory is divided into NUMA cells, whose sizes only its XML changes")
+    if vcpus and vcpus < (least := sum(len(cell.cpus) for cell in vm.info.cells)):
+        found.append(f"its NUMA cells have {least} vCPUs, {vcpus} are too few")
+    return found
 
 
 def _not_carried_out(vm: Vm, flavor: str, world: World) -> str:
