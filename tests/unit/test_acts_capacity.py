@@ -61,8 +61,9 @@ class Operator:
 
     async def define(self, name: str = "", vcpus: int = 1, **args: Any) -> str:
         name = name or str(uuid.uuid4())
-        spec = {"name": f"vm-{name}", "uuid": name, "vcpus": vcpus, "memory": 64 * MIB}
+        spec: dict[str, Any] = {"name": f"vm-{name}", "uuid": name, "vcpus": vcpus, "memory": 64 * MIB}
         spec["group"] = args.pop("group", "")
+        spec["tied"] = args.pop("tied", {})
         await ACTS["vm.define"](self.call(spec=spec, uuid=name, **args))
         return name
 
@@ -253,3 +254,56 @@ async def test_two_that_grow_hold_a_lock_each_and_wait_for_a_third(world: libvir
         names = [await one.define() for _ in range(4)]
         await asyncio.gather(*(one.resize(name, vcpus=2, limits={"vcpus": 8}) for name in names))
     assert vcpus(world) == 8
+
+
+def pinned(*cpus: int, kept_free: tuple[int, ...] = (), devices: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments that tie a VM to CPUs and devices, and claim them."""
+    cell = {"cpus": list(range(len(cpus))), "memory": 64 * MIB, "host": 0}
+    tied = {
+        "cells": [cell] if cpus else [],
+        "pins": list(enumerate(cpus)),
+        "kept_free": kept_free,
+        "devices": devices,
+    }
+    return {
+        "vcpus": max(1, len(cpus)),
+        "tied": tied,
+        "limits": {"cpus": [*cpus, *kept_free], "devices": devices},
+    }
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_no_cpu_and_no_device_is_given_twice(world: libvirt.virConnect, *, shared: bool) -> None:
+    card = ("0000:3b:00.0",)
+    async with operator(shared=shared) as one:
+        first = await one.define(**pinned(0, 2, kept_free=(1, 3)))
+        second = await one.define(**pinned(4, devices=card))
+        for wanted, why in (
+            (pinned(5, 2), f"no room: vm-{first} has CPU 2 for itself"),
+            (pinned(3), f"no room: vm-{first} has CPU 3 for itself"),
+            (pinned(6, kept_free=(4,)), f"no room: vm-{second} has CPU 4 for itself"),
+            (pinned(devices=card), f"no room: vm-{second} has device 0000:3b:00.0"),
+        ):
+            with pytest.raises(NoRoomError) as caught:
+                await one.define(**wanted)
+            assert caught.value.message == why
+        await one.define(**pinned(5, kept_free=(6,)))
+        # Begun again, its own are its own; who asks for no CPU takes none; who grows keeps what he has.
+        assert await one.define(first, **pinned(0, 2), again=True) == first
+        await one.define(limits={"vcpus": 20})
+        await one.resize(second, vcpus=2, limits={"vcpus": 20})
+    assert len(world.listAllDomains()) == 4
+    assert not [each for each in promised(world, marks=True) if each.mark]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_of_those_who_come_together_one_gets_the_cpu(
+    world: libvirt.virConnect, *, shared: bool
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        several = [await stack.enter_async_context(operator(shared=shared)) for _ in range(3)]
+        claims = (one.define(**pinned(cpu)) for one in several for cpu in (0, 1))
+        ends = await asyncio.gather(*claims, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in ends) == ["NoRoomError"] * 4 + ["str"] * 2
+    taken = [each.cpus for each in promised(world, marks=True)]
+    assert sorted(taken) == [(0,), (1,)]

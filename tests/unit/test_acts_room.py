@@ -13,6 +13,7 @@ from virtfleet.hypervisor.acts.room import (
     Limits,
     Promise,
     Verdict,
+    alone,
     hopeless,
     larger,
     marked,
@@ -114,6 +115,32 @@ def test_the_error_crosses_the_wire_as_a_refusal() -> None:
     assert isinstance(error, RefusedError)
 
 
+PINNED = """<domain type='kvm'><name>tied</name><uuid>u</uuid><vcpu>2</vcpu><memory>1</memory>
+<metadata><v:vm xmlns:v='urn:virtfleet:vm:1'><v:kept-free cpuset='5,7'/></v:vm></metadata>
+<cputune><vcpupin vcpu='0' cpuset='4'/><vcpupin vcpu='1' cpuset='6'/></cputune><devices>
+<hostdev mode='subsystem' type='pci'><source>
+<address domain='0' bus='0x3b' slot='0' function='0'/></source></hostdev></devices></domain>"""
+
+
+def test_cpus_and_devices_are_nobody_elses() -> None:
+    there = promise_of(PINNED)
+    assert (there.name, there.cpus, there.devices) == ("tied", (4, 5, 6, 7), ("0000:3b:00.0",))
+    limits = Limits(vcpus=9, cpus=(3, 4, 5), devices=("0000:3b:00.0", "0000:3b:00.1"))
+    new = alone(promise_of(XML), limits)
+    assert shortfall([there], new, limits) == [
+        "tied has CPU 4-5 for itself",
+        "tied has device 0000:3b:00.0",
+    ]
+    assert shortfall([replace(there, uuid=new.uuid)], new, limits) == []
+    # Who says what he is given only by his XML asks for nothing.
+    assert shortfall([there], alone(replace(there, uuid="b"), Limits()), Limits()) == []
+    assert larger(there, replace(there, cpus=(8,), devices=("x",))).cpus == (4, 5, 6, 7, 8)
+    assert larger(there, replace(there, cpus=(8,), devices=("x",))).devices == ("0000:3b:00.0", "x")
+    assert Limits(cpus=(1,)).detailed
+    assert Limits(devices=("x",)).detailed
+    assert not Limits(vcpus=1).detailed
+
+
 # ---- who steps back
 
 
@@ -207,3 +234,33 @@ def test_whatever_the_order_the_host_is_never_over_and_somebody_gets_in(
         assert not answer or host[want.uuid] == want
     if any(more <= room for _, more, _ in claims):
         assert any(got), "not all step back when one fits"
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 3), min_size=1, max_size=2), min_size=2, max_size=4),
+    st.lists(st.integers(0, 3), max_size=40),
+)
+@example([{0}, {0}], [0, 1, 0, 1, 0, 1, 0, 1])
+@example([{0}, {0, 1}, {1}], [1, 1, 0, 0, 2, 2, 1, 0, 2])
+def test_whatever_the_order_no_cpu_is_had_twice_and_somebody_gets_it(
+    wanted: list[set[int]], order: list[int]
+) -> None:
+    names = [f"{number * 7 % 5}" for number in range(len(wanted))]
+    host: dict[str, Promise] = {}
+    claimants = [
+        Claimant(
+            host,
+            replace(vm(name), cpus=tuple(sorted(cpus))),
+            Limits(vcpus=9, cpus=tuple(sorted(cpus))),
+        )
+        for name, cpus in zip(names, wanted, strict=True)
+    ]
+    for number in [*order, *list(range(len(claimants))) * 20]:
+        if number < len(claimants) and claimants[number].got is None:
+            claimants[number].step()
+    got = [each.got for each in claimants]
+    assert None not in got, "all come to an end"
+    given_away = [cpu for each in host.values() for cpu in each.cpus]
+    assert len(given_away) == len(set(given_away))
+    assert set(host) == {name for name, answer in zip(names, got, strict=True) if answer}
+    assert any(got), "not all step back"

@@ -14,10 +14,13 @@ from virtfleet.config.extra_specs import parse
 from virtfleet.config.settings import AllocationRatio, Flavor, FleetSettings, HostSettings, PciAlias
 from virtfleet.decide.ask import Ask
 from virtfleet.decide.explain import explain
+from virtfleet.decide.filters_cells import tied_at
 from virtfleet.decide.host_cells import host_cells, host_devices
 from virtfleet.decide.ledger import Ledger, Promise
-from virtfleet.decide.numa import HostCell, Pages
+from virtfleet.decide.numa import HostCell, Pages, fit, numa_ask, take
 from virtfleet.decide.place import place, place_many
+from virtfleet.decide.question import Question
+from virtfleet.decide.tied import shown_as
 from virtfleet.errors import NoValidHostError
 from virtfleet.model import (
     CellPages,
@@ -304,3 +307,35 @@ def test_many_at_once_have_cpus_pages_and_devices_of_their_own(seed: int) -> Non
             if chosen is None and len(set(asks)) == 1:
                 with pytest.raises(NoValidHostError):
                     place(ledger, each, 0.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_what_a_vm_is_given_counts_as_what_its_host_will_show(seed: int) -> None:
+    """Promised, planned or defined: the cells have the same left."""
+    rng = random.Random(seed)
+    told = facts(cell(0, huge=1024), cell(1, huge=2048), pci=tuple(card(f"d{number}") for number in range(3)))
+    kinds = [
+        ask(2, policy="dedicated"),
+        ask(2, policy="dedicated", threads="isolate", page="any"),
+        ask(4, 2 * GIB, policy="dedicated", cells="2"),
+        ask(4, GIB, cells="2"),
+        ask(1, GIB // 2, page="large"),
+        ask(2, page="small", alias="gpu:1"),
+    ]
+    infos: tuple[VmInfo, ...] = ()
+    for number in range(rng.randint(1, 8)):
+        asked = rng.choice(kinds)
+        ledger = ledger_of(hv1=(told, infos))
+        if answer(ledger, asked)[0] == []:
+            continue
+        tied = tied_at(Question(ledger, asked, 0.0), 0)
+        before, wanted = host_cells(told, infos, {}), numa_ask(asked.specs)
+        assert wanted is not None
+        fits = fit(wanted, before, cpu_ratio=4.0)
+        assert fits is not None
+        assert [each.host for each in tied.cells] == [each.host for each in fits]
+        infos = (*infos, shown_as(tied, f"u{number}", f"n{number}", asked.vcpus, asked.memory))
+        assert host_cells(told, infos, {}) == take(before, fits, wanted)
+        users = {each.address: each.user for each in host_devices(told, infos) or ()}
+        assert all(users[address] == f"u{number}" for address in tied.devices)

@@ -26,6 +26,7 @@ from virtfleet.actions.maker import promises
 from virtfleet.actions.maker_disks import seed_step
 from virtfleet.actions.quotas import claim_for, within_quota
 from virtfleet.actions.room import OVERLAY_ROOM, SEED_ROOM
+from virtfleet.actions.tying import alone
 from virtfleet.actions.world import World
 from virtfleet.model import HostView, Vm, VmDisk, Volume
 from virtfleet.model.action import CloneVm, Seed
@@ -39,6 +40,8 @@ def plan(action: CloneVm, world: World) -> Plan:
         problems.append(f"a VM called {action.name} is on {host.name} already")
     if vm.state.active:
         problems.append(f"{vm.name} is {vm.state.value}: a copy of disks in use would be torn")
+    if own := alone(vm):
+        problems.append(f"{vm.name} has {own} for itself, which a copy would have, too")
     disks = [disk for disk in vm.info.disks if disk.device == "disk" and disk.source]
     volumes: dict[str, Volume] = {}
     for disk in disks:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from virtfleet.actions import storage
 from virtfleet.model import FleetSnapshot, HostView, Vm
 from virtfleet.model.plan import Condition
+from virtfleet.query.numbers import ranges
 
 Check = Callable[[Condition, FleetSnapshot], str]
 
@@ -151,6 +152,36 @@ def _memory_free(condition: Condition, snapshot: FleetSnapshot) -> str:
     return "" if free >= condition.value else f"{condition.host} has only {free >> 20} MiB of memory free"
 
 
+def _cpus_free(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """No other VM than `uuid` has one of the CPUs `value` for itself."""
+    host = _host(condition, snapshot)
+    wanted = frozenset(condition.value)
+    for vm in host.vms if host is not None else ():
+        if vm.uuid != condition.uuid and (taken := sorted(wanted.intersection(vm.info.dedicated))):
+            return f"{vm.name} has CPU {ranges(taken)} of {condition.host} for itself now"
+    return ""
+
+
+def _devices_free(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """Nobody but the VM `uuid` has one of the devices `value`, or what can't be parted from it."""
+    from virtfleet.decide.host_cells import host_devices
+    from virtfleet.decide.pci import HOST
+
+    host = _host(condition, snapshot)
+    if host is None:
+        return f"{condition.host} is no longer in the fleet"
+    vms = {vm.uuid: vm for vm in host.vms if vm.uuid != condition.uuid}
+    devices = host_devices(host.facts, (vm.info for vm in vms.values()))
+    users = {device.address: device.user for device in devices or ()}
+    for address in condition.value:
+        if address not in users:
+            return f"there is no device {address} on {condition.host} any more"
+        if user := users[address]:
+            name = vms[user].name if user in vms else f"{condition.host} itself"
+            return f"{name} has device {address} now" if user != HOST else f"{name} drives {address} now"
+    return ""
+
+
 CHECKS: Mapping[str, Check] = {
     "vm-is": _vm_is,
     "vm-active": _vm_active,
@@ -163,5 +194,7 @@ CHECKS: Mapping[str, Check] = {
     "pool-active": _pool_active,
     "network-active": _network_active,
     "memory-free": _memory_free,
+    "cpus-free": _cpus_free,
+    "devices-free": _devices_free,
 }
 """By `Condition.kind`; besides these, `host-answers`."""

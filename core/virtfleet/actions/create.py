@@ -6,17 +6,18 @@ import re
 
 import msgspec
 
-from virtfleet.actions.common import check_host, name_problem, refuse
+from virtfleet.actions.common import check_host, name_problem, refuse, warning
 from virtfleet.actions.maker import Maker, Sizes
 from virtfleet.actions.maker_disks import Disks
-from virtfleet.actions.placing import choose
+from virtfleet.actions.placing import choose, specs_of
 from virtfleet.actions.quotas import within_quota
+from virtfleet.actions.tying import asks
 from virtfleet.actions.world import World
 from virtfleet.errors import ConfigError, RefusedError
 from virtfleet.model import HostView
 from virtfleet.model.action import CreateVm
 from virtfleet.model.plan import Plan, Reason, Step, Undo
-from virtfleet.model.spec import NicSpec
+from virtfleet.model.spec import NicSpec, Tied
 
 _MEMORY = 1 << 30
 _VCPUS = 1
@@ -59,12 +60,23 @@ def plan(action: CreateVm, world: World) -> Plan:
         if action.host and each is not None and each.host and each.host != action.host
     ]
     refuse(problems, f"create {action.name}")
+    if action.root and asks(specs_of(action.flavor, world, sizes, f"create {action.name}")):
+        problems.append(
+            f"a container can't be given the CPUs, pages or devices that {action.flavor} asks for"
+        )
+    refuse(problems, f"create {action.name}")
     where = choose(action, world, sizes)
     host = world.snapshot.hosts[where.host]
     networks, reasons = _networks(action, world, host, problems)
     refuse(problems, f"create {action.name}")
-    maker = Maker(action, world, host, sizes, networks)
-    maker.reasons += [*where.reasons, *reasons]
+    tied = where.tied if action.xml is None else Tied()
+    maker = Maker(action, world, host, sizes, networks, tied)
+    maker.reasons = [*where.reasons, *maker.reasons, *reasons]
+    if tied != where.tied:
+        text = (
+            f"the CPUs, pages and devices that {action.flavor} asks for are not put into XML that was given"
+        )
+        maker.reasons.append(warning(text))
     if action.root:
         _container(maker)
     elif action.xml is not None and world.given is not None:

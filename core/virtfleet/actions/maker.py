@@ -8,13 +8,14 @@ import msgspec
 
 from virtfleet.actions.common import answers, name_is_free, release, warning
 from virtfleet.actions.macs import Macs
+from virtfleet.actions.tying import conditions_of, limits_of, words_of
 from virtfleet.actions.world import World
 from virtfleet.decide.quotas import type_of
 from virtfleet.model import HostView
 from virtfleet.model.action import CreateVm
 from virtfleet.model.plan import Condition, Danger, Effect, Plan, Reason, Step, Undo
 from virtfleet.model.project import DEFAULT, Claim, Use, VolumeUse
-from virtfleet.model.spec import DiskSpec, NicSpec, VmSpec
+from virtfleet.model.spec import DiskSpec, NicSpec, Tied, VmSpec
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
@@ -30,12 +31,19 @@ class Maker:
     """Of one VM on one host. What makes disks and roots adds its steps, then it is defined, then planned."""
 
     def __init__(
-        self, action: CreateVm, world: World, host: HostView, sizes: Sizes, nics: tuple[NicSpec, ...]
+        self,
+        action: CreateVm,
+        world: World,
+        host: HostView,
+        sizes: Sizes,
+        nics: tuple[NicSpec, ...],
+        tied: Tied = Tied(),  # noqa: B008 - frozen
     ) -> None:
         self.action = action
         self.world = world
         self.host = host
         self.sizes = sizes
+        self.tied = tied
         self.macs = Macs(world)
         self.nics = [msgspec.structs.replace(nic, mac=self.macs.new()) for nic in nics]
         self.uuid = world.new_uuid()
@@ -48,8 +56,9 @@ class Maker:
             )
             for network in networks
         ]
+        self.conditions += conditions_of(tied, host, self.uuid, action.name)
         self.effects: list[Effect] = []
-        self.reasons: list[Reason] = []
+        self.reasons: list[Reason] = words_of(tied)
         self.disks: list[DiskSpec] = []
         self.volumes: list[tuple[str, int]] = []
         """Pool and capacity of each disk."""
@@ -70,6 +79,7 @@ class Maker:
             nics=tuple(self.nics),
             firmware=self.action.firmware,
             root=root,
+            tied=self.tied,
             **self._identity(),
         )
         self.define_with("vm.define", {"spec": msgspec.to_builtins(spec)})
@@ -101,6 +111,7 @@ class Maker:
     def define_with(self, op: str, args: dict[str, Any]) -> None:
         """The step that defines it, and those after it."""
         action, host = self.action, self.host
+        limits = self.world.followed().limits(host.name, action.group) | limits_of(self.tied, host)
         self.steps.append(
             Step(
                 id="define",
@@ -112,7 +123,7 @@ class Maker:
                     "who": self.world.who,
                     "verb": "vm.create",
                     "seconds": 900,
-                    "limits": self.world.followed().limits(host.name, action.group),
+                    "limits": limits,
                 },
                 timeout=30.0,
                 undo=Undo(

@@ -9,19 +9,23 @@ import numpy as np
 
 from virtfleet.actions.maker import Sizes
 from virtfleet.actions.room import EMPTY_DISK, OVERLAY_ROOM, SEED_ROOM
+from virtfleet.actions.tying import asks, tied_by
 from virtfleet.actions.world import World
 from virtfleet.config.extra_specs import ExtraSpecError, Specs, parse
 from virtfleet.decide.ask import Ask
 from virtfleet.decide.explain import Explanation, explain
 from virtfleet.decide.filters import FILTERS
+from virtfleet.decide.filters_cells import tied_at
 from virtfleet.decide.ledger import Promise
 from virtfleet.decide.place import place, place_many, survivors
 from virtfleet.decide.question import Question
+from virtfleet.decide.tied import shown_as
 from virtfleet.errors import NoValidHostError, RefusedError
 from virtfleet.images.facts import ImageFacts
 from virtfleet.model import HostView, Vm
 from virtfleet.model.action import CloneVm, CreateVm
 from virtfleet.model.plan import Plan, Reason
+from virtfleet.model.spec import Tied
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
@@ -32,6 +36,8 @@ _MAKERS = ("vm.create", "vm.clone")
 class Placed(NamedTuple):
     host: str
     reasons: list[Reason]
+    tied: Tied = Tied()
+    """What of its CPUs, memory and devices the VM is given."""
 
 
 def ask_of(action: CreateVm, world: World, sizes: Sizes) -> Ask:
@@ -132,6 +138,7 @@ def choose(action: CreateVm, world: World, sizes: Sizes) -> Placed:
         q = Question(ledger, ask_of(action, world, sizes), world.monotonic)
         try:
             chosen = place(ledger, q.ask, world.monotonic, world.dice)
+            tied = tied_at(q, ledger.rows[chosen.host]) if asks(q.ask.specs) else Tied()
         except NoValidHostError as error:
             raise _of(action, error) from None
         row = ledger.rows[chosen.host]
@@ -143,7 +150,7 @@ def choose(action: CreateVm, world: World, sizes: Sizes) -> Placed:
         reasons = [] if action.host else [Reason(text=f"{chosen.host}: {fit}, {left} of memory not promised")]
         if not action.host and not world.place_on:
             reasons += _why_not(q)
-    return Placed(chosen.host, reasons)
+    return Placed(chosen.host, reasons, tied)
 
 
 def choose_many(
@@ -206,15 +213,18 @@ def promised_by(plan: Plan) -> Iterable[Promise]:
     pool = next((each for each in plan.conditions if each.kind == "pool-active"), None)
     group = plan.action.group if isinstance(plan.action, CreateVm) else ""
     assert isinstance(plan.action, CreateVm | CloneVm)  # noqa: S101 - it is of these verbs
+    tied = tied_by(plan)
     for claim in plan.claims:
+        vcpus, memory = claim.use.vcpus, claim.use.memory
         yield Promise(
             host=plan.host,
             uuid=claim.uuid,
             name=claim.name,
-            vcpus=claim.use.vcpus,
-            memory=claim.use.memory,
+            vcpus=vcpus,
+            memory=memory,
             disk=claim.use.capacity,
             room=int(pool.value or 0) if pool is not None else 0,
             pool=pool.name if pool is not None else "",
             group=group,
+            shown=shown_as(tied, claim.uuid, claim.name, vcpus, memory) if tied != Tied() else None,
         )

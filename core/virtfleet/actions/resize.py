@@ -6,7 +6,9 @@ from virtfleet.actions.common import answers, find_vm, framed, is_in_state, is_t
 from virtfleet.actions.host_room import limits, no_room
 from virtfleet.actions.maker import promises
 from virtfleet.actions.quotas import claim_for, within_quota
+from virtfleet.actions.tying import alone
 from virtfleet.actions.world import World
+from virtfleet.config.settings import Flavor
 from virtfleet.errors import RefusedError
 from virtfleet.model import HostView, Vm
 from virtfleet.model.action import ResizeVm
@@ -41,10 +43,11 @@ def plan(action: ResizeVm, world: World) -> Plan:
         problems.append(f"{host.name} has {_size(total)} of memory in all, {_size(memory)} are wanted")
     if not vm.info.persistent:
         problems.append(f"{vm.name} is transient")
-    refuse(problems, f"resize {vm.name}")
     info = vm.info
     wants_vcpus = vcpus if vcpus is not None and vcpus != info.vcpus_max else None
     wants_memory = memory if memory is not None and memory // 1024 != info.memory_max // 1024 else None
+    problems += _in_cells(vm, wants_vcpus, wants_memory)
+    refuse(problems, f"resize {vm.name}")
     renamed = bool(action.flavor) and action.flavor != info.flavor
     claims: tuple[Claim, ...] = ()
     if wants_vcpus or wants_memory:
@@ -87,6 +90,10 @@ def plan(action: ResizeVm, world: World) -> Plan:
                 ),
             )
         )
+    if renamed and (text := _not_carried_out(vm, action.flavor, world)):
+        reasons.append(warning(text))
+    elif (wants_vcpus or 0) > info.vcpus_max and (own := alone(vm)):
+        reasons.append(warning(f"it keeps {own} for itself; more vCPUs have none of their own"))
     if not steps:
         reasons = [Reason(text="it has that size already")]
     return Plan(
@@ -104,6 +111,38 @@ def plan(action: ResizeVm, world: World) -> Plan:
         danger=Danger.CONFIRM if steps and vm.state.active else Danger.NONE,
         made=world.now,
     )
+
+
+def _in_cells(vm: Vm, vcpus: int | None, memory: int | None) -> list[str]:
+    """What libvirt does not do to a VM that has NUMA cells."""
+    if not vm.info.cells:
+        return []
+    found = []
+    if memory:
+        found.append("its memory is divided into NUMA cells, whose sizes only its XML changes")
+    if vcpus and vcpus < (least := sum(len(cell.cpus) for cell in vm.info.cells)):
+        found.append(f"its NUMA cells have {least} vCPUs, {vcpus} are too few")
+    return found
+
+
+def _not_carried_out(vm: Vm, flavor: str, world: World) -> str:
+    """That a flavor asks for other CPUs, pages or devices than the VM was made with; empty: it does not."""
+    flavors = world.settings.flavors
+    was = _placed(flavors[vm.info.flavor]) if vm.info.flavor in flavors else {}
+    asks = _placed(flavors[flavor])
+    if was == asks:
+        return ""
+    keys = ", ".join(sorted(key for key in {*was, *asks} if was.get(key) != asks.get(key)))
+    return f"only vCPUs and memory change: what flavor {flavor} says of {keys} holds for new VMs alone"
+
+
+def _placed(flavor: Flavor) -> dict[str, str]:
+    """The extra specs that decide which CPUs, memory and devices of a host a VM has."""
+    return {
+        key: str(value)
+        for key, value in flavor.extra_specs.items()
+        if key.startswith(("hw:", "pci_passthrough:"))
+    }
 
 
 def _words(vcpus: int | None, memory: int | None) -> list[str]:

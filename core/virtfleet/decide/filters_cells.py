@@ -19,6 +19,9 @@ from virtfleet.decide.ledger import Bools, Ledger, Promise
 from virtfleet.decide.numa import HostCell, NumaAsk
 from virtfleet.decide.pci import HostPci, PciNeed
 from virtfleet.decide.question import Question
+from virtfleet.decide.tied import cells_of
+from virtfleet.errors import NoValidHostError
+from virtfleet.model.spec import Tied
 
 
 class _Left(NamedTuple):
@@ -54,6 +57,26 @@ def why_cells(q: Question, row: int) -> str:
 def why_devices(q: Question, row: int) -> str:
     known = _left(q, row).devices
     return "its PCI devices are not known" if known is None else pci.why(_needs(q.ledger, q.ask.specs), known)
+
+
+def tied_at(q: Question, row: int) -> Tied:
+    """What the VM is given of a host. NoValidHostError: not what it asks for; the filters tell beforehand."""
+    specs, left = q.ask.specs, _left(q, row)
+    wanted, needs = numa.numa_ask(specs), _needs(q.ledger, specs)
+    fits = _fit(q.ledger, row, left, wanted, needs, specs) if wanted is not None else ()
+    if fits is None:
+        raise NoValidHostError(f"{q.ledger.names[row]}: {why_cells(q, row)}")
+    where = frozenset(each.host for each in fits) if wanted is not None else None
+    given = pci.fit(needs, left.devices or (), affinity=specs.pci_affinity, cells=where)
+    if given is None:
+        raise NoValidHostError(f"{q.ledger.names[row]}: {why_devices(q, row)}")
+    pins = tuple(sorted(pin for each in fits for pin in each.pins))
+    return Tied(
+        cells=cells_of(specs, fits, left.cells),
+        pins=pins,
+        kept_free=tuple(sorted({cpu for each in fits for cpu in each.taken} - {cpu for _, cpu in pins})),
+        devices=given,
+    )
 
 
 def _mask(q: Question, rule: str) -> Bools:
@@ -121,10 +144,13 @@ def _left(q: Question, row: int) -> _Left:
 
 def _count(ledger: Ledger, row: int, without: str) -> _Left:
     facts = ledger.views[row].facts
+    promises = ledger.promises_at(row)
     infos = [info for info in ledger.infos_at(row) if info.uuid != without]
+    infos += [each.shown for each in promises if each.shown is not None]
     left = _Left(host_cells(facts, infos, ledger.settings.flavors), host_devices(facts, infos))
-    for promise in ledger.promises_at(row):
-        left = _with(ledger, row, left, promise)
+    for promise in promises:
+        if promise.shown is None:
+            left = _with(ledger, row, left, promise)
     return left
 
 

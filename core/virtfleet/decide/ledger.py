@@ -47,6 +47,8 @@ class Promise(NamedTuple):
     group: str = ""
     specs: Specs = Specs()
     """CPUs, pages and devices that it has for itself."""
+    shown: VmInfo | None = None
+    """What its host will show of these, where it is decided; else they are found from `specs`."""
 
 
 class Ledger:

@@ -30,6 +30,37 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: virtio where there is virtio."""
 
 
+class CellSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A NUMA cell that the guest sees, and where on the host it is."""
+
+    cpus: tuple[int, ...]
+    """Its vCPUs."""
+    memory: int
+    host: int
+    """The host's cell that its memory comes from."""
+    page_size: int = 0
+    """Of the huge pages that it is made of; 0: ordinary pages."""
+    shared_cpus: tuple[int, ...] = ()
+    """CPUs of the host on which its vCPUs run beside others; empty: each has a pin."""
+
+
+class Tied(msgspec.Struct, frozen=True, kw_only=True):
+    """What a VM has of the host it was placed on: chosen in the plan, written into its definition."""
+
+    cells: tuple[CellSpec, ...] = ()
+    pins: tuple[tuple[int, int], ...] = ()
+    """vCPU, and the CPU of the host that it has for itself."""
+    kept_free: tuple[int, ...] = ()
+    """CPUs beside these that nobody may have: the other threads of its cores."""
+    devices: tuple[str, ...] = ()
+    """Addresses of PCI devices: 0000:3b:00.0"""
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """CPUs of the host that nobody else may have."""
+        return tuple(sorted({*(cpu for _, cpu in self.pins), *self.kept_free}))
+
+
 class VmSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     uuid: str
@@ -52,3 +83,4 @@ class VmSpec(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     description: str = ""
     protected: bool = False
+    tied: Tied = Tied()

@@ -127,6 +127,8 @@ class VmInfo(msgspec.Struct, frozen=True, gc=False):
     cpuset: tuple[int, ...] = ()
     """CPUs of the host for vCPUs that are not in `pinned`; empty: any."""
     pinned: tuple[CpuPin, ...] = ()
+    kept_free: tuple[int, ...] = ()
+    """CPUs of the host that nobody may have, being threads of the cores that its vCPUs are pinned to."""
     emulator_cpus: tuple[int, ...] = ()
     """CPUs of the host for the work that is no vCPU's; empty: any."""
     memory_cells: tuple[int, ...] = ()
@@ -143,8 +145,10 @@ class VmInfo(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def dedicated(self) -> tuple[int, ...]:
-        """CPUs of the host to which a vCPU is tied, one to one: meant for it alone."""
-        return tuple(sorted({pin.cpus[0] for pin in self.pinned if len(pin.cpus) == 1}))
+        """CPUs of the host to which a vCPU is tied, one to one, and those kept free beside them: meant for it
+        alone."""
+        single = (pin.cpus[0] for pin in self.pinned if len(pin.cpus) == 1)
+        return tuple(sorted({*single, *self.kept_free}))
 
 
 class VmStats(msgspec.Struct, frozen=True, array_like=True, gc=False):

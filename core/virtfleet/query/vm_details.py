@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from virtfleet.model import VmDisk, VmGraphics, VmInfo
 from virtfleet.query.field import Field, Unit
+from virtfleet.query.numbers import ranges
 from virtfleet.query.rows import VmRow
 
 T = TypeVar("T")
@@ -35,19 +36,8 @@ def _display(graphics: VmGraphics) -> str:
     return f"{graphics.type}://{listen}:{graphics.port}"
 
 
-def _ranges(numbers: tuple[int, ...]) -> str:
-    """0, 1, 2, 3, 8 as 0-3,8."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
-
-
 def _pinned(row: VmRow) -> tuple[str, ...]:
-    return tuple(f"{_ranges(pin.vcpus)}={_ranges(pin.cpus)}" for pin in row.vm.info.pinned)
+    return tuple(f"{ranges(pin.vcpus)}={ranges(pin.cpus)}" for pin in row.vm.info.pinned)
 
 
 DETAILS: tuple[Field[VmRow], ...] = (

@@ -110,7 +110,7 @@ class _Held:
         """What is promised. RefusedError and libvirt's errors as usual; _Late: too late to begin anything."""
         if self.age > _SAFE:
             raise _Late
-        detailed = limits.group is not None
+        detailed = limits.detailed
         anew = anew and time.monotonic() - self._read > _FRESH
         if self.known is None or anew or (detailed and not self._detailed):
             self._read = time.monotonic()
@@ -223,7 +223,7 @@ async def _claim(call: Call, limits: Limits, work: Callable[[libvirt.virConnect,
             def alone(conn: libvirt.virConnect, held: _Held = held) -> T:
                 def define(xml: str) -> libvirt.virDomain:
                     want = room.promise_of(xml)
-                    held.refuse(conn, want, limits)
+                    held.refuse(conn, room.alone(want, limits), limits)
                     domain = _define(conn, xml)
                     held.add(want)
                     return domain
@@ -248,7 +248,7 @@ async def _claim_more(
 
             def alone(conn: libvirt.virConnect, held: _Held = held) -> T:
                 domain = lookup(conn, call.args["uuid"])
-                want = _grown(described(domain), vcpus, memory)
+                want = room.alone(_grown(described(domain), vcpus, memory), limits)
                 held.refuse(conn, want, limits)
                 try:
                     return work(domain, vcpus, memory)
@@ -280,7 +280,7 @@ async def _by_marks(call: Call, limits: Limits, work: Callable[[libvirt.virConne
 
     def marking(conn: libvirt.virConnect) -> T:
         def define(xml: str) -> libvirt.virDomain:
-            _hope(conn, room.promise_of(xml), limits)
+            _hope(conn, room.alone(room.promise_of(xml), limits), limits)
             return conn.defineXMLFlags(room.marked(xml, word), 0)
 
         return work(conn, define)
@@ -303,7 +303,7 @@ async def _more_by_marks(
     def marking(conn: libvirt.virConnect) -> tuple[T, tuple[int, int] | None]:
         domain = lookup(conn, call.args["uuid"])
         was = described(domain)
-        _hope(conn, _grown(was, vcpus, memory), limits)
+        _hope(conn, room.alone(_grown(was, vcpus, memory), limits), limits)
         before = was.before or (None if call.again else (was.vcpus, was.memory))
         write(domain, room.ROOM, room.ROOM_PREFIX, room.mark_xml(word, before))
         return work(domain, vcpus, memory), before
@@ -321,7 +321,7 @@ async def _more_by_marks(
 
 def _hope(conn: libvirt.virConnect, want: Promise, limits: Limits) -> None:
     """NoRoomError: whoever steps back, it will not fit."""
-    if limits.group is None and not room.shortfall(promised(conn, marks=False), want, limits):
+    if not limits.detailed and not room.shortfall(promised(conn, marks=False), want, limits):
         return
     if reasons := room.hopeless(promised(conn, marks=True), want, limits):
         raise _no_room(reasons)
@@ -344,9 +344,9 @@ async def _settle(
         domain = lookup(conn, call.args["uuid"])
         now = time.monotonic()
         for marks in (False, True):  # whether all fits is soon told
-            present = promised(conn, marks=marks or limits.group is not None)
+            present = promised(conn, marks=marks or limits.detailed)
             ours = next(each for each in present if each.uuid == call.args["uuid"])
-            ours = msgspec.structs.replace(ours, before=before)
+            ours = room.alone(msgspec.structs.replace(ours, before=before), limits)
             for each in present:
                 seen.setdefault(each.mark, now)
             stale = {mark for mark, since in seen.items() if mark and now - since > _STALE}

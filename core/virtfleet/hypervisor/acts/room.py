@@ -20,9 +20,12 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 from lxml import etree
 
+from virtfleet.hypervisor.views.pinning import pinning
 from virtfleet.hypervisor.views.reading import child, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
 from virtfleet.hypervisor.views.vmdata import VM, metadata_of, namespaced
+from virtfleet.model import VmInfo
+from virtfleet.query.numbers import ranges
 
 ROOM = "urn:virtfleet:room:1"
 ROOM_PREFIX = "virtfleet-room"
@@ -45,6 +48,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Bytes."""
     vms: int | None = None
     group: GroupLimit | None = None
+    cpus: tuple[int, ...] = ()
+    """CPUs that no other VM may have for itself."""
+    devices: tuple[str, ...] = ()
+    """PCI devices that no other VM may have, by address."""
+
+    @property
+    def detailed(self) -> bool:
+        """Whether only the descriptions of VMs tell if one more fits."""
+        return self.group is not None or bool(self.cpus or self.devices)
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +66,13 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: int
     memory: int
     """Bytes."""
+    name: str = ""
     group: str = ""
     project: str = ""
+    cpus: tuple[int, ...] = ()
+    """Of the host, that it has for itself."""
+    devices: tuple[str, ...] = ()
+    """Of the host, that it has, by PCI address."""
     mark: str = ""
     """Of who is not yet sure to stay: a word of its own."""
     before: tuple[int, int] | None = None
@@ -77,8 +94,12 @@ def promise_of(xml: str) -> Promise:
     data = child(metadata, f"{{{VM}}}vm")
     mark = child(metadata, f"{{{ROOM}}}room")
     had = None if mark is None else (integer(mark.get("vcpus", "")), integer(mark.get("memory", "")))
+    info = VmInfo(uuid="", name="", **pinning(root)._asdict())
     return Promise(
         uuid=content(child(root, "uuid"), 64),
+        name=content(child(root, "name")),
+        cpus=info.dedicated,
+        devices=info.pci,
         vcpus=max(0, integer(content(child(root, "vcpu"))) or 0),
         memory=size(child(root, "memory"), "KiB") or 0,
         group=content(child(data, f"{{{VM}}}group")),
@@ -125,8 +146,18 @@ def larger(one: Promise, other: Promise | None) -> Promise:
     if other is None:
         return one
     return msgspec.structs.replace(
-        one, vcpus=max(one.vcpus, other.vcpus), memory=max(one.memory, other.memory)
+        one,
+        vcpus=max(one.vcpus, other.vcpus),
+        memory=max(one.memory, other.memory),
+        cpus=tuple(sorted({*one.cpus, *other.cpus})),
+        devices=tuple(dict.fromkeys((*one.devices, *other.devices))),
     )
+
+
+def alone(want: Promise, limits: Limits) -> Promise:
+    """`want` with the CPUs and devices that its claim asks for; a description alone, of a VM that is made
+    from somebody's XML or grows, asks for none."""
+    return msgspec.structs.replace(want, cpus=limits.cpus, devices=limits.devices)
 
 
 def shortfall(present: Sequence[Promise], want: Promise, limits: Limits) -> list[str]:
@@ -144,10 +175,26 @@ def shortfall(present: Sequence[Promise], want: Promise, limits: Limits) -> list
         _add(had, was, limits)
     _add(wanted, want, limits)
     return [
-        _says(key, wanted[key], used[key], most, limits)
-        for key, most in _most(limits).items()
-        if wanted[key] > had[key] and used[key] + wanted[key] > most
+        *(
+            _says(key, wanted[key], used[key], most, limits)
+            for key, most in _most(limits).items()
+            if wanted[key] > had[key] and used[key] + wanted[key] > most
+        ),
+        *_taken(present, want),
     ]
+
+
+def _taken(present: Sequence[Promise], want: Promise) -> list[str]:
+    """Who has what `want` has to have for itself."""
+    found = []
+    for each in present:
+        if each.uuid == want.uuid:
+            continue
+        name = each.name or each.uuid
+        if cpus := sorted(set(want.cpus).intersection(each.cpus)):
+            found.append(f"{name} has CPU {ranges(cpus)} for itself")
+        found += [f"{name} has device {device}" for device in each.devices if device in want.devices]
+    return found
 
 
 def verdict(

@@ -8,6 +8,7 @@ from lxml import etree
 
 from virtfleet.errors import RefusedError
 from virtfleet.hypervisor.builders.offers import Offers
+from virtfleet.hypervisor.builders.tying import tie
 from virtfleet.hypervisor.views import vmdata
 from virtfleet.hypervisor.views.safexml import Element
 from virtfleet.model.spec import DiskSpec, NicSpec, VmSpec
@@ -36,6 +37,7 @@ def domain_xml(
         _container(root, spec, offer)
     else:
         _machine(root, spec, offer, paths)
+        tie(root, spec.tied)
     return str(etree.tostring(root, encoding="unicode", pretty_print=True))
 
 
@@ -51,6 +53,7 @@ def _metadata(root: Element, spec: VmSpec, claim: vmdata.Claim | None) -> None:
         {"project": spec.project, "flavor": spec.flavor, "group": spec.group},
         spec.tags,
         protected=spec.protected,
+        kept_free=spec.tied.kept_free,
     )
     if ours is None and claim is None:
         return

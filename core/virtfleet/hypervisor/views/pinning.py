@@ -19,6 +19,7 @@ from virtfleet.hypervisor.views.reading import (
     pci_address,
 )
 from virtfleet.hypervisor.views.safexml import Element
+from virtfleet.hypervisor.views.vmdata import KEPT_FREE, VM
 from virtfleet.model import CpuPin, VmCell
 
 _MOST_VCPUS = 4096
@@ -31,6 +32,7 @@ _MOST_DEVICES = 256
 class Pinning(NamedTuple):
     cpuset: tuple[int, ...]
     pinned: tuple[CpuPin, ...]
+    kept_free: tuple[int, ...]
     emulator_cpus: tuple[int, ...]
     memory_cells: tuple[int, ...]
     cells: tuple[VmCell, ...]
@@ -47,6 +49,7 @@ def pinning(domain: Element) -> Pinning:
     return Pinning(
         cpuset=number_set(child(domain, "vcpu"), "cpuset"),
         pinned=_pins(tune),
+        kept_free=number_set(child(domain, "metadata", f"{{{VM}}}vm", f"{{{VM}}}{KEPT_FREE}"), "cpuset"),
         emulator_cpus=number_set(child(tune, "emulatorpin"), "cpuset"),
         memory_cells=memory_cells,
         cells=_cells(domain, _nodes(numa), memory_cells, by_cell, page_size),

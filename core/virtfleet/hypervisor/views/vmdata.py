@@ -24,6 +24,8 @@ JOB_PREFIX = "virtfleet-job"
 
 TEXTS = ("project", "flavor", "group", "ha-priority")
 """Elements with one text each."""
+KEPT_FREE = "kept-free"
+"""Element whose `cpuset` nobody may have: the threads beside the CPUs that the VM is pinned to."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +77,12 @@ def changed(xml: str | None, change: Mapping[str, Any]) -> tuple[str | None, dic
     return (_text(root) if len(root) else None), inverse
 
 
-def made(values: Mapping[str, str], tags: Iterable[str], *, protected: bool) -> str | None:
+def made(
+    values: Mapping[str, str], tags: Iterable[str], *, protected: bool, kept_free: Iterable[int] = ()
+) -> str | None:
     """The metadata of a new VM; None: there is nothing to say of it."""
     fields = {key: value for key, value in values.items() if value}
+    cpus = list(kept_free)
     if protected:
         fields["protected"] = "yes"
     root = etree.Element("vm")
@@ -85,6 +90,8 @@ def made(values: Mapping[str, str], tags: Iterable[str], *, protected: bool) -> 
         etree.SubElement(root, key).text = _fit(value)
     for tag in dict.fromkeys(map(_fit, tags)):
         etree.SubElement(root, "tag").text = tag
+    if cpus:
+        etree.SubElement(root, KEPT_FREE, cpuset=",".join(map(str, cpus)))
     return _text(root) if len(root) else None
 
 
