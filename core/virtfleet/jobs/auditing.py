@@ -12,8 +12,8 @@ from virtfleet.model.job import AuditEntry, Job
 from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
-    from virtfleet.jobs.executor import Runner
     from virtfleet.jobs.journal import Journal
+    from virtfleet.jobs.runner import Runner
 
 _CHANGES_XML = frozenset(
     {

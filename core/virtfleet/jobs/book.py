@@ -23,10 +23,11 @@ from virtfleet.errors import NotFoundError, RefusedError, VirtfleetError
 from virtfleet.jobs import vigil
 from virtfleet.jobs.auditing import Auditor
 from virtfleet.jobs.errors import StoreError, TakenError
-from virtfleet.jobs.executor import Execution, Runner
+from virtfleet.jobs.executor import Execution
 from virtfleet.jobs.limits import Gates
 from virtfleet.jobs.owners import NOBODY, Owner, is_alive
 from virtfleet.jobs.progress import progress_of
+from virtfleet.jobs.runner import Runner
 from virtfleet.jobs.undoing import undo_plan
 from virtfleet.jobs.who import Numbers, origin_of, whoami
 from virtfleet.model.job import AuditEntry, Job, JobState, StepRecord, StepState

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -35,6 +35,7 @@ from virtfleet.jobs.limits import Gates
 from virtfleet.jobs.progress import Meter, progress_of
 from virtfleet.jobs.references import resolved
 from virtfleet.jobs.renewal import renewed
+from virtfleet.jobs.runner import Runner
 from virtfleet.model.job import Job, JobState, StepRecord, StepState
 from virtfleet.model.plan import Step, Undo
 from virtfleet.model.text import clean
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from virtfleet.jobs.journal import Journal
 
 T = TypeVar("T")
-Report = Callable[[int, int, str], None]
 
 HOST_BACK = 60.0
 """Seconds that a host which was lost in a step may take to come back."""
@@ -55,18 +55,6 @@ _TELL_EVERY = 0.1
 _CERTAIN = (RefusedError, NotFoundError, AmbiguousError, UnsupportedError)
 """Errors of operations that had not acted."""
 _LOST = (UnreachableError, DeadlineError)
-
-
-class Runner(Protocol):
-    """Who runs the operations of steps: the engine."""
-
-    async def run(
-        self, host: str, op: str, args: dict[str, Any], timeout: float, on_progress: Report
-    ) -> Any: ...
-
-    async def answers(self, host: str, within: float) -> bool:
-        """Waits until a host answers again; False: not within these seconds."""
-        ...
 
 
 class _Stopped(Exception):  # noqa: N818 - no error: somebody wants it so
