@@ -10,6 +10,8 @@ Three ways to begin a transaction, as options of one engine:
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def open_sqlite(path: Path) -> sa.Engine:
 
     def connected(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # transactions are begun by us, below
-        raw.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(raw)
 
     def begin(connection: sa.Connection) -> None:
         raw: Any = connection.connection.driver_connection
@@ -54,6 +56,21 @@ def open_sqlite(path: Path) -> sa.Engine:
     sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", begin)
     return engine
+
+
+def _write_ahead(raw: Any) -> None:
+    """SQLite's own patience does not cover this: while another process closes the file as its last, or makes
+    it good after a crash, it is refused at once."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def open_postgresql(text: str, password: str) -> sa.Engine:
