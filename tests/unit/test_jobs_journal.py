@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,15 @@ def test_ids_differ_and_sort_by_time() -> None:
     assert len({each[:-2] for each in made}) == 2000
     assert made == sorted(made)
     assert made[-1] < Numbers().next(1_700_000_100.0)
+
+
+async def test_it_waits_until_another_process_lets_go_of_the_file(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE x (n)")
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+    journal = Journal(tmp_path / "jobs.db")
+    await journal.open()
+    assert await journal.load(1) == []
+    journal.close()
+    other.close()
