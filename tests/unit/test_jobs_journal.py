@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -144,13 +142,9 @@ def test_ids_differ_and_sort_by_time() -> None:
     assert made[-1] < Numbers().next(1_700_000_100.0)
 
 
-async def test_it_waits_until_another_process_lets_go_of_the_file(tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
-    other.execute("CREATE TABLE x (n)")
-    other.execute("BEGIN EXCLUSIVE")
-    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
-    journal = Journal(tmp_path / "jobs.db")
-    await journal.open()
-    assert await journal.load(1) == []
-    journal.close()
-    other.close()
+async def test_many_that_open_a_new_one_at_once_all_do(tmp_path: Path) -> None:
+    for number in range(20):
+        journals = [Journal(tmp_path / f"{number}.db") for _ in range(6)]
+        await asyncio.gather(*(journal.open() for journal in journals))
+        for journal in journals:
+            journal.close()
