@@ -85,7 +85,7 @@ class Console:
     """Go back (-1) or forward (1) in the history."""
     keep: Callable[[], None]
     """The taste changed: write it to the state folder, soon."""
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(init=False)
     """Totals of the fleet."""
     consoles: GuestConsoles = field(init=False)
     """Of guests, those that are open."""
@@ -93,4 +93,5 @@ class Console:
     """Whether keys are being pressed: work that nobody waits for lets them pass."""
 
     def __post_init__(self) -> None:
+        self.tally = Tally(self.fleet.settings.groups)
         self.consoles = GuestConsoles(self.fleet)
