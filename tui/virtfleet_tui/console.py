@@ -9,6 +9,7 @@ from virtfleet.query.tally import Tally
 from virtfleet_tui.bridge import Fleet
 from virtfleet_tui.guest_consoles import GuestConsoles
 from virtfleet_tui.hands import Hands
+from virtfleet_tui.reckoner import Reckoner
 from virtfleet_tui.state import Taste
 
 
@@ -87,6 +88,8 @@ class Console:
     """The taste changed: write it to the state folder, soon."""
     tally: Tally = field(init=False)
     """Totals of the fleet."""
+    reckoner: Reckoner = field(init=False)
+    """What placement makes of the fleet."""
     consoles: GuestConsoles = field(init=False)
     """Of guests, those that are open."""
     hands: Hands = field(default_factory=Hands)
@@ -94,4 +97,5 @@ class Console:
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.fleet.settings.groups)
+        self.reckoner = Reckoner(self.fleet)
         self.consoles = GuestConsoles(self.fleet)

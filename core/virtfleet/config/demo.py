@@ -103,11 +103,11 @@ def _projects(size: int) -> dict[str, Project]:
 
 
 def _groups(rounds: int) -> dict[str, GroupSettings]:
-    """Of those that demo VMs name. The first two are kept; the wish of `api` is not met, on purpose: each host
-    has two of them. `rounds`: how often the roles of simulated VMs are gone through on a host."""
+    """Some of those that demo VMs name. The first two are kept, also if a host dies; the wish of `api` is not
+    met, on purpose: each host has two of them. `rounds`: how often all roles occur on a host."""
     rounds = max(1, rounds)
     return {
-        "db": GroupSettings(policy="anti-affinity", max_per_host=rounds),
+        "db": GroupSettings(policy="anti-affinity", max_per_host=2 * rounds),
         "web-front": GroupSettings(policy="soft-anti-affinity", max_per_host=3 * rounds),
         "api": GroupSettings(policy="soft-anti-affinity", max_per_host=rounds),
     }
