@@ -131,7 +131,7 @@ class CasePanel(DecidedPanel):
             columns,
             lambda row: not row.fits,
             "No hosts",
-            "state=fits  refused_by:memory  !vcpus_ok  host~^hv1  words",
+            "state=fits  refused_by:memory  vcpus_ok=no  host~^hv1  words",
             _style,
             {_TOGETHER: self._marks, "host": self._host},
         )

@@ -75,11 +75,11 @@ class AlertsScreen(OneList):
         subject = self.subject
         row = find(self.console.fleet.snapshot, subject) if subject is not None else None
         found = troubles_of(row, time.monotonic()) if row is not None else []
-        alert = self.panel.grid.selected
-        if isinstance(alert, AlertRow) and alert.alert.kind.startswith("group-") and subject is not None:
-            cure = f"move {subject.name} to another host: w shows which could have it; :groups shows the rule"
-            found = [Trouble(alert.alert.text, cure, glyph(alert.alert.severity).meaning.value)]
         named = [
             each._replace(text=f"{subject.title}: {each.text}") for each in found[:1] if subject is not None
         ]
+        alert = self.panel.grid.selected
+        if isinstance(alert, AlertRow) and alert.alert.kind.startswith("group-") and subject is not None:
+            meaning = glyph(alert.alert.severity).meaning.value
+            named = [Trouble(alert.alert.text, f"w shows where else {subject.name} could be", meaning)]
         self.query_one(TroubleView).show(named)
