@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from virtfleet.actions import planner
+from virtfleet.actions.desk import Desk
 from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import HostError, UnreachableError, VirtfleetError
@@ -309,6 +310,8 @@ class Feeder:
         self.started = self.stopped = 0
         self.runner = FeederRunner()
         self._jobs: JobBook | None = None
+        self.stale_ok = False
+        self.desk = Desk(self)
         self._deltas: list[Callable[[Delta], None]] = []
         self._events: list[Callable[[Event], None]] = []
 

@@ -16,9 +16,10 @@ from virtfleet.config.settings import (
     TypeQuota,
     VolumeType,
 )
-from virtfleet.decide import groups, quotas
+from virtfleet.decide import quotas
 from virtfleet.model import Vm, VmState, Volume
 from virtfleet.model.project import Claim, Use, VolumeUse
+from virtfleet.query import groups
 
 
 def volume(name: str, capacity: int = 10 * GIB) -> Volume:

@@ -25,11 +25,13 @@ from virtfleet_tui.palette import ConsoleCommands
 from virtfleet_tui.panels.input_bar import InputBar
 from virtfleet_tui.screens.base import FleetScreen
 from virtfleet_tui.screens.console import ConsoleScreen
+from virtfleet_tui.screens.decided import CapacityScreen, GroupsScreen, ProjectsScreen
 from virtfleet_tui.screens.detail import Detail
 from virtfleet_tui.screens.happenings import AlertsScreen, EventsScreen
 from virtfleet_tui.screens.jobs import JobsScreen
 from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.screens.overview import Overview
+from virtfleet_tui.screens.placement import PlacementScreen
 from virtfleet_tui.screens.xml import XmlScreen
 from virtfleet_tui.styles.themes import DARK, THEMES, theme_named
 from virtfleet_tui.sweeper import Sweeper
@@ -257,6 +259,14 @@ class VirtfleetApp(App[None]):
                 return ConsoleScreen(self.console_, place)
             case "jobs":
                 return JobsScreen(self.console_, place)
+            case "capacity":
+                return CapacityScreen(self.console_, place)
+            case "projects":
+                return ProjectsScreen(self.console_, place)
+            case "groups":
+                return GroupsScreen(self.console_, place)
+            case "placement":
+                return PlacementScreen(self.console_, place)
             case _:
                 return OneList(self.console_, place)
 

@@ -29,6 +29,7 @@ from virtfleet.model import Delta, Event, FleetSnapshot, Prompt
 from virtfleet_tui.hands import Hands
 
 if TYPE_CHECKING:
+    from virtfleet.actions.desk import Desk
     from virtfleet.config.settings import FleetSettings
     from virtfleet.model.action import Action
     from virtfleet.model.job import Job
@@ -122,6 +123,8 @@ class Fleet(Protocol):
     async def plan(self, action: Action, *, beside: Sequence[Plan] = ()) -> Plan: ...
     async def plan_all(self, actions: Sequence[Action]) -> tuple[list[Plan], list[VirtfleetError]]: ...
     async def apply(self, plan: Plan, *, origin: str = "", batch: str = "") -> Job: ...
+    @property
+    def desk(self) -> Desk: ...
 
 
 _BUSY = 0.15

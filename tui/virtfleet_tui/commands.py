@@ -30,7 +30,10 @@ def _view(name: str, *aliases: str) -> Verb:
     return Verb(name, aliases, "[FILTER]", f"All {title}, or those that match", name)
 
 
-VIEWS = ("overview", "hosts", "vms", "pools", "volumes", "networks", "events", "alerts", "jobs")
+VIEWS = (
+    *("overview", "hosts", "vms", "pools", "volumes", "networks", "events", "alerts", "jobs"),
+    *("capacity", "projects", "groups"),
+)
 
 VERBS: tuple[Verb, ...] = (
     Verb("overview", ("home",), "", "Hosts, VMs and pools on one screen"),
@@ -42,6 +45,22 @@ VERBS: tuple[Verb, ...] = (
     Verb("events", ("event", "log"), "[FILTER]", "What happened in the fleet", "events"),
     Verb("alerts", ("alert", "troubles"), "[FILTER]", "What is wrong now, and what to try", "alerts"),
     _view("jobs", "job", "tasks"),
+    Verb(
+        "capacity",
+        ("room",),
+        "[FILTER]",
+        "How many more VMs of each flavor fit, now and if any one host dies",
+        "capacity",
+    ),
+    Verb("projects", ("project", "quotas"), "[FILTER]", "Projects: used and limit", "projects"),
+    Verb("groups", ("group",), "[FILTER]", "Groups: their rules, and which are broken", "groups"),
+    Verb(
+        "placement",
+        ("why",),
+        "[VM]",
+        "On which hosts a VM could be, which is best, and why not the others",
+        "vm-names",
+    ),
     Verb(
         "do",
         ("vm-do",),

@@ -9,6 +9,7 @@ from virtfleet.query.tally import Tally
 from virtfleet_tui.bridge import Fleet
 from virtfleet_tui.guest_consoles import GuestConsoles
 from virtfleet_tui.hands import Hands
+from virtfleet_tui.reckoner import Reckoner
 from virtfleet_tui.state import Taste
 
 
@@ -85,12 +86,16 @@ class Console:
     """Go back (-1) or forward (1) in the history."""
     keep: Callable[[], None]
     """The taste changed: write it to the state folder, soon."""
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(init=False)
     """Totals of the fleet."""
+    reckoner: Reckoner = field(init=False)
+    """What placement makes of the fleet."""
     consoles: GuestConsoles = field(init=False)
     """Of guests, those that are open."""
     hands: Hands = field(default_factory=Hands)
     """Whether keys are being pressed: work that nobody waits for lets them pass."""
 
     def __post_init__(self) -> None:
+        self.tally = Tally(self.fleet.settings.groups)
+        self.reckoner = Reckoner(self.fleet)
         self.consoles = GuestConsoles(self.fleet)

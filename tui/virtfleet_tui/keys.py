@@ -18,6 +18,8 @@ ANYWHERE = "anywhere"
 GRID = "grid"
 """Where a list of objects has the focus."""
 OVERVIEW = "overview"
+PARTS = "parts"
+"""Where a view has several lists."""
 DETAIL = "detail"
 TEXT = "text"
 """Where XML or other long text is read."""
@@ -38,6 +40,7 @@ TITLES = {
     OBJECT: "The selected object",
     VM: "The selected or marked VMs",
     JOB: "The selected or marked jobs",
+    PARTS: "Parts of the view",
     DETAIL: "Object page",
     TEXT: "XML",
     GUEST: "In a guest's console",
@@ -127,6 +130,9 @@ KEYS: tuple[Key, ...] = (
     Key("y", "xml", "XML", "Show its XML as the host has it", OBJECT, foot=60),
     Key("e", "events", "its events", "What happened to it", OBJECT, foot=80),
     Key("R", "reconnect", "reconnect", "Connect its host anew, also one that was refused", OBJECT, foot=65),
+    Key(
+        "w", "placement", "why here", "On which hosts it could be, and why not on the others", OBJECT, foot=85
+    ),
     # ---- what changes VMs
     Key("x", "verbs", "actions", "All that can be done to the selected or marked VMs", VM, foot=25),
     *(
@@ -159,7 +165,9 @@ KEYS: tuple[Key, ...] = (
     Key("tab", "next_panel", "next panel", "Go to the next panel", OVERVIEW, foot=35),
     Key("shift+tab", "previous_panel", "previous panel", "Go to the panel before", OVERVIEW),
     Key("z", "zoom", "zoom", "This panel alone on the screen, or all of them again", OVERVIEW, foot=45),
-    # ---- an object's page
+    # ---- a view with parts, an object's page
+    Key("tab", "app.focus_next", "next part", "Go to the next part of the view", PARTS, foot=35),
+    Key("shift+tab", "app.focus_previous", "previous part", "Go to the part before", PARTS),
     Key("tab", "app.focus_next", "next part", "Go to the next part of the page", DETAIL, foot=35),
     Key("shift+tab", "app.focus_previous", "previous part", "Go to the part before", DETAIL),
     # ---- consoles of guests
@@ -234,6 +242,8 @@ KEYS: tuple[Key, ...] = (
     Key("6", "view('events')", "events", "What happened in the fleet", ANYWHERE),
     Key("8", "view('jobs')", "jobs", "What is being changed, and what was", ANYWHERE),
     Key("7", "view('alerts')", "alerts", "What is wrong now, and what to try", ANYWHERE),
+    Key("9", "view('capacity')", "capacity", "How many more VMs fit, now and if a host dies", ANYWHERE),
+    Key("0", "view('projects')", "projects", "Projects and their quotas; :groups for groups", ANYWHERE),
     Key("q", "leave", "leave", "Back, and from the overview out of the console", ANYWHERE),
     Key("ctrl+z", "app.suspend_process", "suspend", "Back to the shell for a while; fg returns", ANYWHERE),
     Key("ctrl+q", "app.quit", "quit", "Leave the console at once, also with ctrl-c", ANYWHERE),

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.types import IgnoreReturnCallbackType
 
+from virtfleet_tui.commands import VERBS, VIEWS
+from virtfleet_tui.keys import KEYS
 from virtfleet_tui.screens.base import FleetScreen
 
 
@@ -36,6 +38,13 @@ class ConsoleCommands(Provider):
             else:
                 continue
             yield Found(f"{key.title}  {key.label}", key.doc, run)
+        with_key = {key.action for key in KEYS}
+        for verb in VERBS:
+            if verb.name not in VIEWS or f"view('{verb.name}')" in with_key:
+                continue
+            if screen.check_action("view", (verb.name,)) is not False:
+                go = partial(screen.action_view, verb.name)
+                yield Found(f"{verb.name}  :{verb.name}", verb.doc, go)
         for name in ("dark", "light"):
             yield Found(f"theme {name}", f"Colours for a {name} terminal", partial(screen.set_theme, name))
 

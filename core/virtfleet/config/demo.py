@@ -12,15 +12,20 @@ from urllib.parse import urlencode
 from virtfleet.config.settings import (
     Flavor,
     FleetSettings,
+    GroupSettings,
     HostSettings,
     Image,
     PoolSelector,
     Project,
     Quota,
+    TypeQuota,
     VolumeType,
 )
 
 SEED = 7
+_VMS = 120
+_ROLES = 20
+"""After so many VMs on a host the roles of the next are the first ones again."""
 ZONES = ("a", "b")
 _GIB = 1024**3
 
@@ -33,7 +38,7 @@ FLAVORS = {
 }
 
 
-def demo_fleet(hosts: int = 8, vms: int = 120, *, seed: int = SEED, interval: float = 2.0) -> FleetSettings:
+def demo_fleet(hosts: int = 8, vms: int = _VMS, *, seed: int = SEED, interval: float = 2.0) -> FleetSettings:
     """Settings of `hosts` simulated hosts in two zones with `vms` VMs in all; the same for the same seed.
 
     ValueError: no hosts, or a negative number of VMs.
@@ -77,11 +82,32 @@ def demo_fleet(hosts: int = 8, vms: int = 120, *, seed: int = SEED, interval: fl
             "fast": VolumeType(pools=PoolSelector(traits=("ssd",), names=("fast",)), provisioning="thick"),
             "standard": VolumeType(pools=PoolSelector(names=("images",))),
         },
-        projects={
-            "web": Project(quota=Quota(vcpus=512, memory=2048 * _GIB)),
-            "data": Project(quota=Quota(vcpus=256)),
-            "ci": Project(quota=Quota(vcpus=256)),
-            **{name: Project() for name in ("platform", "infra", "dev")},
-        },
+        projects=_projects(-(-vms // _VMS)),
+        groups=_groups(-(-(each + (more > 0)) // _ROLES)),
         demo=True,
     )
+
+
+def _projects(size: int) -> dict[str, Project]:
+    """Two with quotas, of which that of `web` is nearly used up in a fleet of the usual size; `size`: how
+    many times that."""
+    size = max(1, size)
+    web = Quota(
+        vcpus=224 * size,
+        memory=640 * _GIB * size,
+        volume_types={"fast": TypeQuota(capacity=768 * _GIB * size)},
+    )
+    ci = Quota(vms=40 * size, vcpus=160 * size, capacity=2048 * _GIB * size)
+    free = {name: Project() for name in ("data", "platform", "infra", "dev")}
+    return {"web": Project(quota=web), "ci": Project(quota=ci), **free}
+
+
+def _groups(rounds: int) -> dict[str, GroupSettings]:
+    """Some of those that demo VMs name. The first two are kept, also if a host dies; the wish of `api` is not
+    met, on purpose: each host has two of them. `rounds`: how often all roles occur on a host."""
+    rounds = max(1, rounds)
+    return {
+        "db": GroupSettings(policy="anti-affinity", max_per_host=2 * rounds),
+        "web-front": GroupSettings(policy="soft-anti-affinity", max_per_host=3 * rounds),
+        "api": GroupSettings(policy="soft-anti-affinity", max_per_host=rounds),
+    }

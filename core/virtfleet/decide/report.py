@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from virtfleet.config.settings import FleetSettings, Quota
-from virtfleet.decide import groups as grouping
 from virtfleet.decide import quotas
 from virtfleet.decide.capacity import Deaths, FlavorRoom
 from virtfleet.decide.explain import Explanation
 from virtfleet.decide.ledger import Ledger
 from virtfleet.model import FleetSnapshot
+from virtfleet.query import groups as grouping
 from virtfleet.query.display import format_value
 from virtfleet.query.placement import CaseRow, GroupRow, ProjectRow, RoomRow
 

@@ -31,7 +31,7 @@ def run(options: Options, *, or_demo: bool = False) -> int:
         snapshot = engine.snapshot
         now, wall = time.monotonic(), time.time()
         missing = session.missing(snapshot, _GROUPS, options.timeout)
-        lines = [f"{settings.name or 'fleet'}  {summary(snapshot, now, wall, settings.demo)}"]
+        lines = [f"{settings.name or 'fleet'}  {summary(snapshot, now, wall, settings)}"]
         for name in ("host", "vm", "pool"):
             noun = NOUNS[name].with_clock(Clock.at(now, wall))
             rows = sort_rows(noun.rows(snapshot), noun.default_sort, noun.fields)

@@ -17,6 +17,7 @@ from virtfleet.query.nouns import Noun
 from virtfleet.query.tally import totals
 
 if TYPE_CHECKING:
+    from virtfleet.config.settings import FleetSettings
     from virtfleet.engine import Engine
     from virtfleet.model import FleetSnapshot
 
@@ -47,11 +48,11 @@ def ranked(rows: Sequence[Any], usage: Callable[[Any], float | None]) -> list[An
     return [row for _, row in known] + [row for value, row in measured if value is None]
 
 
-def summary(snapshot: FleetSnapshot, now: float, wall: float, simulated: bool) -> str:
+def summary(snapshot: FleetSnapshot, now: float, wall: float, settings: FleetSettings) -> str:
     """The line above the table."""
-    sums = totals(snapshot, now)
+    sums = totals(snapshot, now, settings.groups)
     clock = time.strftime("%H:%M:%S", time.localtime(wall))
-    marked = "  demo, simulated" if simulated else ""
+    marked = "  demo, simulated" if settings.demo else ""
     return (
         f"{clock}  hosts {sums.hosts_up}/{sums.hosts_total}  VMs {sums.vms_running}/{sums.vms_total}"
         f"  alerts {sums.alerts}{marked}"
@@ -90,7 +91,7 @@ def run(
                     items = [formats.item(row, listing.fields(made)) for row in rows]
                     emit(options, noun, items, missing, now, [])
                 elif not (live and engine.prompts.pending):
-                    head = summary(snapshot, now, wall, settings.demo)
+                    head = summary(snapshot, now, wall, settings)
                     lost = [f"{host.name} is {host.state}: {reason}" for host, reason in missing]
                     body = table.render(rows, listing.fields(made), made, style_of(options), now)
                     gap = [""] if done and not live else []

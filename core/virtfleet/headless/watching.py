@@ -143,7 +143,7 @@ def run_table(kind: str, options: Options, *, every: float = 1.0, duration: floa
                 noun = listing.noun_at(Clock.at(now, wall))
                 rows = listing.select(engine.snapshot, noun)
                 if not engine.prompts.pending:
-                    head = summary(engine.snapshot, now, wall, settings.demo)
+                    head = summary(engine.snapshot, now, wall, settings)
                     body = table.render(rows, listing.fields(noun), noun, style_of(options), now)
                     screen.paint([head, *body])
                 if ends is not None and now >= ends:

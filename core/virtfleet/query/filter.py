@@ -200,14 +200,14 @@ def _free_text(noun: Noun[Any], word: Word) -> Test:
             if value and part in value.casefold():
                 return True
         for get in lists:
-            for value in get(row):
+            for value in get(row) or ():
                 if part in value.casefold():
                     return True
         return False
 
     def fits_anywhere(row: Any) -> bool:
         values = [value for get in texts if (value := get(row))]
-        values += [value for get in lists for value in get(row)]
+        values += [value for get in lists for value in get(row) or ()]
         return glob is not None and any(glob(value.casefold()) for value in values)
 
     return anywhere if glob is None else fits_anywhere

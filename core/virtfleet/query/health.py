@@ -10,7 +10,8 @@ of its own: the host's is enough, and what is known of it is old.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from virtfleet.model import (
@@ -27,6 +28,7 @@ from virtfleet.model import (
 from virtfleet.query.capacity import capacity_of
 from virtfleet.query.display import format_age, format_duration, format_value
 from virtfleet.query.field import Unit
+from virtfleet.query.groups import Member, Rule, Rules, is_soft, members, members_of, violations_of
 from virtfleet.query.looks import Look, Meaning, broken_pause, glyph, host_look, plain_reason, vm_look
 from virtfleet.query.rows import PoolRow, pool_rows
 
@@ -63,7 +65,7 @@ class Fault(NamedTuple):
     kind: str
     """Stable word: hung, unreachable, refused, asking, slow, late, monitor-stuck, paused-ioerror,
     paused-crashed, paused-postcopy-failed, paused-watchdog, paused-api-error, crashed, inactive,
-    inaccessible, degraded, full, duplicate."""
+    inaccessible, degraded, full, duplicate, group-broken, group-not-met."""
     text: str
     """For a person, without the object's name."""
 
@@ -229,10 +231,12 @@ class VmsOfHost(NamedTuple):
     alerts: tuple[Alert, ...]
     active: tuple[str, ...]
     """UUIDs of those that run there, as far as is known."""
+    groups: Mapping[str, list[Member]] = MappingProxyType({})
+    """Its members of each group, where there are rules for any."""
 
 
-def vms_of(host: HostView) -> VmsOfHost:
-    """What the VMs of one host add to the alerts, and which of them run."""
+def vms_of(host: HostView, rules: Rules | None = None) -> VmsOfHost:
+    """What the VMs of one host add to the alerts, which of them run, and to which groups they belong."""
     found: list[Alert] = []
     active: list[str] = []
     answers = host.state.answers
@@ -246,7 +250,36 @@ def vms_of(host: HostView) -> VmsOfHost:
         if answers and (fault := vm_fault(vm)):
             key = (host.name, vm.uuid)
             found.append(Alert(fault.severity, fault.kind, "vm", host.name, vm.name, fault.text, None, key))
-    return VmsOfHost(tuple(found), tuple(active))
+    return VmsOfHost(tuple(found), tuple(active), members_of(host) if rules else {})
+
+
+def group_alerts(name: str, rule: Rule, found: Iterable[Member]) -> list[Alert]:
+    """What is broken of the rule of one group, each with a VM whose move would help.
+
+    A wish that is not met is said once, however many hosts it is about."""
+    soft = is_soft(rule)
+    wrong = list(violations_of(name, rule, found))
+    severity, kind, word = (
+        (Severity.WARNING, "group-not-met", "not met") if soft else (Severity.ERROR, "group-broken", "broken")
+    )
+    said = []
+    for each in wrong[:1] if soft else wrong:
+        more = f"; and so on {len(wrong) - 1} more hosts" if soft and len(wrong) > 1 else ""
+        text = f"{rule.policy} of group {name} is {word}: {each.text}{more}"
+        said.append(Alert(severity, kind, "vm", each.host, each.name, text, None, (each.host, each.uuid)))
+    return said
+
+
+def _group_alerts(snapshot: FleetSnapshot, rules: Rules) -> list[Alert]:
+    if not rules:
+        return []
+    return [
+        alert
+        for name, found in members(snapshot).items()
+        if name in rules
+        for alert in group_alerts(name, rules[name], found)
+        if snapshot.hosts[alert.host].state.answers
+    ]
 
 
 def _vm_alerts(snapshot: FleetSnapshot) -> list[Alert]:
@@ -283,8 +316,9 @@ def alerts_but_of_vms(snapshot: FleetSnapshot, now: float) -> list[Alert]:
     return found
 
 
-def alerts(snapshot: FleetSnapshot, now: float) -> list[Alert]:
-    """All that is wrong, errors first, then in the order of the fleet. `now` is CLOCK_MONOTONIC."""
-    found = alerts_but_of_vms(snapshot, now) + _vm_alerts(snapshot)
+def alerts(snapshot: FleetSnapshot, now: float, rules: Rules = MappingProxyType({})) -> list[Alert]:
+    """All that is wrong, errors first, then in the order of the fleet. `now` is CLOCK_MONOTONIC; `rules`: of
+    groups."""
+    found = alerts_but_of_vms(snapshot, now) + _vm_alerts(snapshot) + _group_alerts(snapshot, rules)
     found.sort(key=lambda alert: _RANK[alert.severity])
     return found

@@ -7,11 +7,15 @@ when it has changed, a few at a time, and the totals are then a sum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from virtfleet.model import FleetSnapshot, HostState, HostView, Severity
-from virtfleet.query.health import VmsOfHost, alerts_but_of_vms, duplicates, vms_of
+from virtfleet.query.groups import Member, Rules
+from virtfleet.query.health import Alert, VmsOfHost, alerts_but_of_vms, duplicates, group_alerts, vms_of
+
+_NO_RULES: Rules = MappingProxyType({})
 
 
 class Totals(NamedTuple):
@@ -32,13 +36,20 @@ class Totals(NamedTuple):
 
 
 class Tally:
-    """What is known of each host's VMs. `take` it along with every change."""
+    """What is known of each host's VMs. `take` it along with every change. `rules`: of groups."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules = _NO_RULES) -> None:
+        self._rules = rules
         self._vms: dict[str, tuple[HostView, VmsOfHost]] = {}
         self._active: Counter[str] = Counter()
         """On how many hosts each VM runs."""
         self._twice: set[str] = set()
+        self._in_group: dict[str, dict[str, list[Member]]] = {}
+        """Members by group and host, of groups that have a rule."""
+        self._broken: dict[str, list[Alert]] = {}
+        """Alerts of the groups that have any."""
+        self._to_judge: set[str] = set()
+        """Groups whose members are not those of `_broken` any more."""
 
     def take(self, snapshot: FleetSnapshot, names: Iterable[str]) -> None:
         """These hosts changed, came or went."""
@@ -48,11 +59,17 @@ class Tally:
             if host is None:
                 self._vms.pop(name, None)
             elif before is None or before[0] is not host:
-                self._vms[name] = (host, vms_of(host))
+                self._vms[name] = (host, vms_of(host, self._rules))
             old = before[1].active if before is not None else ()
             new = self._vms[name][1].active if host is not None else ()
             if old != new:
                 self._recount(old, new)
+            if self._rules:
+                self._regroup(
+                    name,
+                    before[1].groups if before is not None else {},
+                    self._vms[name][1].groups if host is not None else {},
+                )
 
     def _recount(self, old: tuple[str, ...], new: tuple[str, ...]) -> None:
         for uuid in old:
@@ -68,6 +85,36 @@ class Tally:
             else:
                 self._twice.discard(uuid)
 
+    def _regroup(self, host: str, old: Mapping[str, list[Member]], new: Mapping[str, list[Member]]) -> None:
+        if old == new:
+            return
+        for group in {*old, *new}:
+            if group not in self._rules or old.get(group) == new.get(group):
+                continue
+            self._to_judge.add(group)
+            places = self._in_group.setdefault(group, {})
+            if group in new:
+                places[host] = new[group]
+            else:
+                del places[host]
+
+    def _judged(self, snapshot: FleetSnapshot) -> list[Alert]:
+        """Alerts of groups, on hosts that answer. Looks only at groups whose members changed."""
+        for group in self._to_judge:
+            places = self._in_group[group]
+            # In the order of the fleet: who of several is named depends on it.
+            found = [each for name in snapshot.hosts if name in places for each in places[name]]
+            self._broken[group] = group_alerts(group, self._rules[group], found)
+            if not self._broken[group]:
+                del self._broken[group]
+        self._to_judge.clear()
+        return [
+            alert
+            for each in self._broken.values()
+            for alert in each
+            if alert.host in snapshot.hosts and snapshot.hosts[alert.host].state.answers
+        ]
+
     def totals(self, snapshot: FleetSnapshot, now: float) -> Totals:
         """Of the hosts of `snapshot`, as they were when they were last taken; new ones are taken now.
 
@@ -75,6 +122,7 @@ class Tally:
         """
         self.take(snapshot, self._vms.keys() ^ snapshot.hosts.keys())
         found = alerts_but_of_vms(snapshot, now) + duplicates(snapshot, self._twice)
+        found += self._judged(snapshot)
         running = vms = up = total = stale = 0
         calls = 0.0
         for name, host in snapshot.hosts.items():
@@ -93,6 +141,6 @@ class Tally:
         return Totals(up, total, stale, running, vms, len(found), bad, calls)
 
 
-def totals(snapshot: FleetSnapshot, now: float) -> Totals:
+def totals(snapshot: FleetSnapshot, now: float, rules: Rules = _NO_RULES) -> Totals:
     """Counted once; see `Tally.totals`."""
-    return Tally().totals(snapshot, now)
+    return Tally(rules).totals(snapshot, now)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.suggester import SuggestFromList
 from textual.timer import Timer
@@ -59,16 +60,20 @@ class Fleet(Protocol):
 class CreateDialog(Dialog[list[tuple[str, Action]]]):
     """Answers with the actions, one for each VM, by their names."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+o", "explain", "which host", show=False)]
+
+    def __init__(self, fleet: Fleet, explain: Callable[[CreateVm], None] | None = None) -> None:
+        """`explain`: shows which hosts could have a VM, and why not the others."""
         super().__init__()
         self._fleet = fleet
+        self._explain = explain
         self._later: Timer | None = None
         self._turn = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog create") as box:
             box.border_title = say("New VMs")
-            box.border_subtitle = say("tab goes on, esc leaves and does nothing")
+            box.border_subtitle = say("tab goes on, ctrl-o which host and why, esc leaves")
             with Horizontal(id="create-body"):
                 with VerticalScroll(id="create-form", can_focus=False):
                     for name, title, doc in _LINES:
@@ -90,6 +95,7 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
             with Horizontal(classes="buttons"):
                 yield Button("Create", id="create-do", compact=True, disabled=True)
                 yield Button("Leave it", id="create-leave", compact=True)
+                yield Button("Which host", id="create-where", compact=True)
 
     def on_mount(self) -> None:
         for title in self.query(".form-title"):
@@ -115,27 +121,33 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
         found = {name: self._value(name) for name, _, _ in _LINES}
         return found | {"start": "yes" if self.query_one("#create-start", Tick).value else ""}
 
-    @staticmethod
-    def _actions(values: dict[str, str]) -> list[CreateVm]:
+    @classmethod
+    def _actions(cls, values: dict[str, str]) -> list[CreateVm]:
         """What the form says. ValueError, VirtfleetError: it makes no sense. Reads the files it names."""
+        value = values.__getitem__
+        count = int(value("count") or 1)
+        if not 1 <= count <= _MOST:
+            raise ValueError(f"how many: 1 to {_MOST}")
+        if not value("image") and not value("iso"):
+            raise ValueError("an image, or an installer")
+        return expand(cls._action(values), count)
+
+    @staticmethod
+    def _action(values: dict[str, str]) -> CreateVm:
+        """One of them, perhaps without an image. ValueError, VirtfleetError as `_actions`."""
         value = values.__getitem__
         given: dict[str, Any] = {
             "vcpus": int(value("vcpus")) if value("vcpus") else None,
             "memory": parse_size(value("memory")) if value("memory") else None,
             "disk": parse_size(value("disk")) if value("disk") else None,
         }
-        count = int(value("count") or 1)
-        if not 1 <= count <= _MOST:
-            raise ValueError(f"how many: 1 to {_MOST}")
-        if not value("image") and not value("iso"):
-            raise ValueError("an image, or an installer")
         seed = None
         if value("ssh_key") or value("user_data"):
             seed = Seed(
                 ssh_keys=tuple(public_keys(value("ssh_key"))) if value("ssh_key") else (),
                 user_data=file_ref(value("user_data") or None),
             )
-        action = CreateVm(
+        return CreateVm(
             name=value("name"),
             image=value("image"),
             iso=value("iso"),
@@ -149,7 +161,6 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
             start=bool(value("start")),
             **given,
         )
-        return expand(action, count)
 
     @on(Input.Changed)
     @on(Tick.Changed)
@@ -194,6 +205,18 @@ class CreateDialog(Dialog[list[tuple[str, Action]]]):
         except (VirtfleetError, ValueError, OSError):
             return
         self.dismiss([(action.name, action) for action in found])
+
+    @on(Button.Pressed, "#create-where")
+    def action_explain(self) -> None:
+        """Which hosts could have what the form describes now."""
+        if self._explain is None:
+            return
+        try:
+            action = self._action(self._values())
+        except (VirtfleetError, ValueError, OSError) as error:
+            self._show(self._turn, _wrong(str(error)), ready=False)
+        else:
+            self._explain(action)
 
     @on(Button.Pressed, "#create-leave")
     def _leave(self) -> None:

@@ -6,7 +6,7 @@ typed (for several objects their number). Escape goes back and does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -53,10 +53,18 @@ class PlanDialog(Dialog[bool]):
         Binding("down,j", "scroll(1)", "down", show=False),
         Binding("pageup", "scroll(-10)", "page up", show=False),
         Binding("pagedown", "scroll(10)", "page down", show=False),
+        Binding("w", "explain", "which host", show=False),
     ]
 
-    def __init__(self, found: Sequence[Plan], refused: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        found: Sequence[Plan],
+        refused: Sequence[tuple[str, str]] = (),
+        explain: Callable[[], None] | None = None,
+    ) -> None:
+        """`explain`: shows which hosts could have the new VM, and why not the others."""
         super().__init__()
+        self._explain = explain
         self._plans = [plan for plan in found if plan.steps]
         self._idle = [plan for plan in found if not plan.steps]
         self._refused = refused
@@ -67,7 +75,9 @@ class PlanDialog(Dialog[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog plan") as box:
             box.border_title = say(self._head())
-            box.border_subtitle = say("esc does nothing")
+            box.border_subtitle = say(
+                "esc does nothing" if self._explain is None else "w which host and why, esc does nothing"
+            )
             with VerticalScroll(id="plan-lines", can_focus=False):
                 yield Hanging(self._lines(), id="plan-text")
             if self._typed:
@@ -115,6 +125,10 @@ class PlanDialog(Dialog[bool]):
                 Line(say(("= ", "muted")), say((f"{plan.title}{'  ' if why else ''}{why}", "muted")))
             )
         return lines
+
+    def action_explain(self) -> None:
+        if self._explain is not None:
+            self._explain()
 
     def action_scroll(self, lines: int) -> None:
         self.query_one("#plan-lines", VerticalScroll).scroll_relative(y=lines, animate=False)

@@ -95,6 +95,46 @@ _MORE: dict[str, tuple[_Sign, ...]] = {
     ),
 }
 
+_DECIDED: dict[str, tuple[str, tuple[_Sign, ...]]] = {
+    "project": (
+        "Projects",
+        (
+            ("● within", "good", "uses no more than it may"),
+            ("! over", "warning", "uses more than it may, in what is red; nothing new is made for it"),
+            ("310/512", "", "used, and the limit; yellow from 90 %; one figure: no limit"),
+        ),
+    ),
+    "group": (
+        "Groups",
+        (
+            ("● kept", "good", "its VMs are where its rule wants them"),
+            ("✖ broken", "bad", "they are not; that is an alert"),
+            ("! not met", "warning", "they are not, but it is only a wish (soft-)"),
+            ("○ unknown", "muted", "VMs name it, the fleet file does not: no rule"),
+        ),
+    ),
+    "capacity": (
+        "Room",
+        (
+            ("a figure", "", "how many more VMs of that flavor fit there now, each flavor for itself"),
+            ("fleet", "accent", "all hosts; a storage that several share counts once"),
+            ("N+1", "accent", "so many more, and whichever host then dies, its VMs find a place"),
+            ("● borne", "good", "if it died its VMs would find places on other hosts"),
+            ("✖ 3 VMs", "bad", "if it died so many would not; the list below names them"),
+        ),
+    ),
+    "case": (
+        "Placement",
+        (
+            ("● chosen", "good", "the best: the highest score"),
+            ("○ fits", "muted", "passes all filters; the score is the sum of its weights"),
+            ("✖ refused", "bad", "at least one filter refuses it; the nearest to fitting first"),
+            ("✔ ✖", "", "a filter lets it through, or not; the names stand below, with what would help"),
+            ("here", "accent", "where the VM is; its own use does not count there"),
+        ),
+    ),
+}
+
 _PLOTS: tuple[_Sign, ...] = (
     ("━━ ╍╍", "accent", "the lines of a plot, in the order of its title"),
     ("now —", "muted", "no sample lately: the line ends where they ended"),
@@ -123,6 +163,9 @@ def signs_of(kinds: Sequence[str]) -> list[tuple[str, list[_Sign]]]:
         if kind in _STATES:
             title, states = _STATES[kind]
             found.append((title, [*_looks(states), *_MORE.get(kind, ())]))
+        elif kind in _DECIDED:
+            title, signs = _DECIDED[kind]
+            found.append((title, list(signs)))
     if any(kind not in ("plot", "xml") for kind in kinds):
         found.append(("Lists", _lists()))
     if "job" in kinds:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from virtfleet.model import HostView, VmDisk, VmNic
@@ -37,9 +38,13 @@ class Draft(NamedTuple):
     facts: Sequence[Fact | None]
 
 
-def facts_of(row: Row, now: float) -> list[Section]:
-    """All that is known of the object. `now` is CLOCK_MONOTONIC."""
+def facts_of(row: Row, now: float, room: Mapping[str, int] = MappingProxyType({})) -> list[Section]:
+    """All that is known of the object. `now` is CLOCK_MONOTONIC. `room`: on a host, how many more VMs of each
+    flavor fit."""
     drafts = _drafts(row, now)
+    if room:
+        fits = [Fact(flavor, [(f"{count:,}", "" if count else "warning")]) for flavor, count in room.items()]
+        drafts.insert(-1, Draft("Room for more VMs", fits))
     sections = [Section(title, [fact for fact in facts if fact is not None]) for title, facts in drafts]
     return [section for section in sections if section.facts]
 

@@ -99,6 +99,9 @@ class AlertPanel(ListPanel):
     def __init__(self, console: Console, *, filter_text: str = "", id: str | None = None) -> None:
         super().__init__(console, ALERTS, filter_text=filter_text, id=id)
 
+    def _scoped(self, snapshot: FleetSnapshot) -> Iterable[Any]:
+        return map(AlertRow, alerts(snapshot, time.monotonic(), self.console.fleet.settings.groups))
+
     def subject_of(self, row: Any) -> Subject | None:
         return subject_of_alert(row.alert)
 

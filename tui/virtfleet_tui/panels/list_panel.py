@@ -278,6 +278,7 @@ class ListPanel(Frame):
         left = [(self.noun.title, "bold")]
         if self._scope_title:
             left.append((f" {self._scope_title}", "accent"))
+        left += self.remarks()
         right: list[tuple[str, str]] = []
         if grid.shown == grid.total:
             right.append((f"{grid.total:,}", ""))
@@ -296,6 +297,10 @@ class ListPanel(Frame):
             title = next((each.title for each in self.noun.fields if each.name == first.lstrip("-")), first)
             right.append((f", by {title.lower()} {'▾' if first.startswith('-') else '▴'}", "muted"))
         self.set_title(*left, right=tuple(right))
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """What stands beside the title, with its meaning."""
+        return []
 
     # ---- what is chosen
 

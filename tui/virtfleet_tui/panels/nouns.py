@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from virtfleet.headless import finding
@@ -50,6 +50,8 @@ class Listed:
     """The meaning of a cell, where it is not that of the object's state."""
     unlit: frozenset[str] = frozenset()
     """Columns whose text changes by itself: that is no news."""
+    meters: Mapping[str, Renderer] = field(default_factory=dict)
+    """Cells that are drawn, by column, where they are not those of `cells.renderers_of`."""
     hint: str = "cpu>80  state=running  host~^hv  ip=10.0.0.0/24  tag:web  !project=test  words"
     """Examples of filters."""
 
@@ -88,7 +90,7 @@ class Listed:
         return self.noun.rows(snapshot)
 
     def renderers(self, fleet: Fleet) -> Mapping[str, Renderer]:
-        return renderers_of(self.kind, fleet)
+        return {**renderers_of(self.kind, fleet), **self.meters}
 
     @staticmethod
     def stale_in(fleet: Fleet) -> Callable[[Row], str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from textual.app import SuspendNotSupported
@@ -16,7 +17,7 @@ from textual.worker import WorkerCancelled
 from virtfleet.actions.verbs import BY_NAME, VERBS, Verb
 from virtfleet.errors import QueryError, VirtfleetError
 from virtfleet.headless.editing import edit
-from virtfleet.model.action import Action, DeleteSnapshot, EditVm, RevertSnapshot
+from virtfleet.model.action import Action, CreateVm, DeleteSnapshot, EditVm, RevertSnapshot
 from virtfleet.model.plan import Danger, Plan
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
@@ -134,7 +135,13 @@ class ActingScreen(FleetScreen):
             if actions:
                 self.plan_and_do(actions)
 
-        self.app.push_screen(CreateDialog(self.console.fleet), filled)
+        self.app.push_screen(CreateDialog(self.console.fleet, self.explain), filled)
+
+    def explain(self, action: CreateVm) -> None:
+        """Over the dialog in front: on which hosts a new VM could be, and why not on the others."""
+        from virtfleet_tui.screens.placement import PlacementScreen  # it is one of those that act
+
+        self.app.push_screen(PlacementScreen(self.console, Place("placement"), action))
 
     # ---- form, plan, job
 
@@ -245,7 +252,9 @@ class ActingScreen(FleetScreen):
             self.say(f"{plans[0].title}: {why or 'nothing to do'}")
             return
         try:
-            agreed = await self.app.push_screen_wait(PlanDialog(plans, refused))
+            new = next((action for _, action in named if isinstance(action, CreateVm)), None)
+            explain = partial(self.explain, new) if new is not None else None
+            agreed = await self.app.push_screen_wait(PlanDialog(plans, refused, explain))
         except WorkerCancelled:
             return
         if agreed:

@@ -269,6 +269,8 @@ class FleetScreen(Screen[None]):
             self.reconnect(argument)
         elif name == "console":
             self.console.go(Place("console", self._console_named(argument)))
+        elif name == "placement":
+            self.console.go(Place("placement", self._placed_named(argument)))
         elif name in ("help", "zoom", "faults", "xml", "reconnect"):
             if self.check_action(name, ()) is False or not hasattr(self, f"action_{name}"):
                 raise QueryError(f"{name} does not apply here")
@@ -289,6 +291,17 @@ class FleetScreen(Screen[None]):
             raise QueryError("which VM's console?", column=7)
         return self.subject
 
+    def _placed_named(self, name: str) -> Subject:
+        """Whose placement `:placement NAME` means; without a name that of the selected VM."""
+        if not name:
+            if self.subject is None or self.subject.kind != "vm":
+                raise QueryError("which VM's placement?", column=9)
+            return self.subject
+        try:
+            return vm_named(self.console.fleet.snapshot, name)
+        except VirtfleetError as error:
+            raise QueryError(error.message, column=10, cure=error.cure) from None
+
     def set_theme(self, name: str) -> None:
         """`dark` or `light`. QueryError: there is no such theme."""
         found = theme_named(name)
@@ -304,7 +317,7 @@ class FleetScreen(Screen[None]):
         self.input_bar.ask(
             "command",
             ":",
-            "hosts, vms, pools, volumes, networks, events, alerts, with a filter; sort, columns, theme, quit",
+            "hosts, vms, pools, alerts, jobs, capacity, projects, groups, with a filter; sort, columns, quit",
             complete=lambda text: commands.complete(text, commands.Words(self.words())),
         )
 
@@ -332,6 +345,8 @@ class FleetScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "xml":
             return self.subject is not None and self.subject.kind != "host"
+        if action == "placement":
+            return self.subject is not None and self.subject.kind == "vm"
         if action == "back":
             return self.can_go_back
         if action in ("events", "reconnect"):
@@ -341,6 +356,11 @@ class FleetScreen(Screen[None]):
     def action_xml(self) -> None:
         if self.subject is not None and self.subject.kind != "host":
             self.console.go(Place("xml", self.subject))
+
+    def action_placement(self) -> None:
+        """Which hosts the selected VM could be on, and why not on the others."""
+        if self.subject is not None and self.subject.kind == "vm":
+            self.console.go(Place("placement", self.subject))
 
     def action_events(self) -> None:
         if self.subject is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -29,6 +29,7 @@ from virtfleet_tui.screens.lists import ListScreen
 _HAS = {"host": "vms", "pool": "volumes"}
 """The list on an object's page: what it has."""
 _FACTS_EVERY = 1.0
+_ROOM_EVERY = 3.0
 
 
 def _is_in(identity: str, row: VolumeRow) -> bool:
@@ -46,6 +47,8 @@ class Detail(ListScreen):
         self._object: Subject = place.subject
         self._curves = curves_of(self._object.kind)
         self._drawn_at = 0.0
+        self._room: Mapping[str, int] = {}
+        """How many more VMs of each flavor fit on a host."""
 
     def compose_body(self) -> Iterable[Widget]:
         has = _HAS.get(self._object.kind)
@@ -71,6 +74,9 @@ class Detail(ListScreen):
             self.query_one(Plots).show(self._object)
         self._narrow(self.console.fleet.snapshot)
         self.set_interval(_FACTS_EVERY, self._draw_facts)
+        if self._object.kind == "host" and self.console.fleet.settings.flavors:
+            self._look_for_room()
+            self.set_interval(_ROOM_EVERY, self._look_for_room)
         self.home_focus()
 
     @property
@@ -121,6 +127,14 @@ class Detail(ListScreen):
             if isinstance(row, PoolRow):
                 panel.only(partial(_is_in, row.identity))
 
+    def _look_for_room(self) -> None:
+        if self.is_current:
+            self.run_worker(self._count_room(), exit_on_error=False)
+
+    async def _count_room(self) -> None:
+        self._room = await self.console.reckoner.room_on(self._object.host)
+        self._draw_facts()
+
     def _draw_facts(self) -> None:
         if not self.is_current:
             return
@@ -134,7 +148,7 @@ class Detail(ListScreen):
             return
         self._limit_plots(row)
         trouble.show(troubles_of(row, now))
-        self.query_one(FactsView).show(facts_of(row, now))
+        self.query_one(FactsView).show(facts_of(row, now, self._room))
 
     def action_faults(self) -> None:
         if self.panel is not None:

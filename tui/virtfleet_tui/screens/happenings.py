@@ -10,12 +10,14 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from virtfleet.model import FleetSnapshot
+from virtfleet.query.looks import glyph
 from virtfleet_tui.bridge import Changes
+from virtfleet_tui.panels.alerts import AlertRow
 from virtfleet_tui.panels.facts_view import TroubleView
 from virtfleet_tui.panels.happened import AlertPanel, EventPanel
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import find
-from virtfleet_tui.panels.troubles import troubles_of
+from virtfleet_tui.panels.troubles import Trouble, troubles_of
 from virtfleet_tui.screens.lists import OneList
 from virtfleet_tui.widgets.grid import Grid
 
@@ -76,4 +78,8 @@ class AlertsScreen(OneList):
         named = [
             each._replace(text=f"{subject.title}: {each.text}") for each in found[:1] if subject is not None
         ]
+        alert = self.panel.grid.selected
+        if isinstance(alert, AlertRow) and alert.alert.kind.startswith("group-") and subject is not None:
+            meaning = glyph(alert.alert.severity).meaning.value
+            named = [Trouble(alert.alert.text, f"w shows where else {subject.name} could be", meaning)]
         self.query_one(TroubleView).show(named)

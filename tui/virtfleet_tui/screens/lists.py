@@ -22,6 +22,8 @@ from virtfleet_tui.panels.happened import ALERTS, EVENTS
 from virtfleet_tui.panels.jobs import JOBS
 from virtfleet_tui.panels.list_panel import ListPanel
 from virtfleet_tui.panels.nouns import BY_VIEW, find
+from virtfleet_tui.panels.projects import GROUP_LIST, PROJECT_LIST
+from virtfleet_tui.panels.room import capacity_list
 from virtfleet_tui.screens.acting import ActingScreen
 from virtfleet_tui.widgets.grid import Grid
 
@@ -63,7 +65,9 @@ class ListScreen(ActingScreen):
             "fields": lambda: [*fields, *(f"-{name}" for name in fields)],
             "filter": lambda: [field.name for field in panel.noun.noun.fields] if panel is not None else [],
         }
-        for view, noun in {**BY_VIEW, EVENTS.view: EVENTS, ALERTS.view: ALERTS, JOBS.view: JOBS}.items():
+        rooms = capacity_list(self.console.fleet.settings.flavors)
+        more = (EVENTS, ALERTS, JOBS, PROJECT_LIST, GROUP_LIST, rooms)
+        for view, noun in {**BY_VIEW, **{each.view: each for each in more}}.items():
             found[view] = lambda noun=noun: [field.name for field in noun.noun.fields]
         return found
 
@@ -232,7 +236,11 @@ class ListScreen(ActingScreen):
     @on(Grid.Opened)
     def _opened(self, event: Grid.Opened) -> None:
         event.stop()
-        subject = self.panel.subject_of(event.row) if self.panel is not None else None
+        self.open_row(event.row)
+
+    def open_row(self, row: Any) -> None:
+        """Go to what a row is about."""
+        subject = self.panel.subject_of(row) if self.panel is not None else None
         if subject is not None:
             self.console.go(Place("detail", subject))
 
