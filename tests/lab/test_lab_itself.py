@@ -446,6 +446,11 @@ def test_nothing_is_left_when_the_owner_forgets() -> None:
     gone(record)
 
 
+def _hears_interrupts() -> None:
+    """Whoever runs the tests in the background may have them ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("delay", [0.0, 0.6, 1.5])
 def test_nothing_is_left_when_building_is_interrupted(number: signal.Signals, delay: float) -> None:
@@ -453,7 +458,7 @@ def test_nothing_is_left_when_building_is_interrupted(number: signal.Signals, de
     with subprocess.Popen(
         [sys.executable, "-m", "lab", "up", "-n", "2", "--empty", "--name", name],
         env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_hears_interrupts,
     ) as builder:  # fmt: skip
         wait_until(lambda: (registry.BASE / name / "lab.json").exists(), "record", timeout=30)
         record = registry.load(name)

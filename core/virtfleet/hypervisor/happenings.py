@@ -211,9 +211,8 @@ class Registration:
         self._tell(raw)
 
     def _metadata(self, domain: Any, namespace: str | None) -> None:
-        # Claims come and go with every job: nobody wants to read that.
-        if namespace not in _PASSING:
-            self._vm(domain, "metadata changed")
+        # Claims come and go with every job: nobody wants to read that, but something was changed under them.
+        self._vm(domain, "refreshed" if namespace in _PASSING else "metadata changed")
 
     def _lifecycle(self, conn: Any, domain: Any, event: int, detail: int, _: Any) -> None:
         what = _LIFECYCLE.get(event, f"event {event}")

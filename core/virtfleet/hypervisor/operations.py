@@ -35,7 +35,7 @@ async def run(session: Session | None, request: wire.Request, report: Report) ->
         if session.settings.read_only:
             raise RefusedError("read-only: nothing may be changed")
         result = await operation(Call(session, request.args, request.deadline, report))
-        session.acted(request.op)
+        session.acted(request.op, str(request.args.get("uuid") or ""))
         return result
     return await operation(Call(session, request.args, request.deadline, report))
 

@@ -188,10 +188,10 @@ class Session:
             for each in (vitals, host, storage):
                 each.close()
 
-    def acted(self, op: str) -> None:
-        """An operation of ours changed something."""
+    def acted(self, op: str, uuid: str) -> None:
+        """An operation of ours changed something, of the VM `uuid` if that is given."""
         if self._vms is not None:
-            self._vms.acted(op)
+            self._vms.acted(op, uuid)
 
     async def _later(self, loop: Callable[[], Awaitable[None]]) -> None:
         """In a large fleet not all hosts shall read everything in their first second."""

@@ -50,6 +50,7 @@ _DESCRIBES_ANEW = frozenset(
         "device removed",
         "metadata changed",
         "medium changed",
+        "refreshed",
         "started",
         "stopped",
         "tuned",
@@ -108,8 +109,10 @@ class VmWatch:
             self.catalogue.forget_agent(uuid)
         self._sooner.set()
 
-    def acted(self, op: str) -> None:
-        """We have changed something that no event tells of: ask soon, for the next plan looks at it."""
+    def acted(self, op: str, uuid: str) -> None:
+        """We have changed something that perhaps no event tells of: look soon, for the next plan does."""
+        if uuid:
+            self.poke(uuid, "refreshed")
         question: Question
         if op.startswith("vm.snapshot."):
             question = self._ask_snapshots
