@@ -158,6 +158,34 @@ async def _deleting(hands: Hands) -> None:
     await hands.until("Type the name")
 
 
+async def _capacity(hands: Hands) -> None:
+    await hands.press("9")
+    await hands.until("N+1 holds")
+
+
+async def _projects(hands: Hands) -> None:
+    await hands.press("0")
+    await hands.until("● within")
+    hands.screen.query_one("#projects").select("web")
+
+
+async def _groups(hands: Hands) -> None:
+    await hands.command("groups")
+    await hands.until("! not met")
+
+
+async def _placement(hands: Hands) -> None:
+    """Of a new VM that is so large, and so bound, that most hosts refuse it, each for its own reason."""
+    await hands.press("2", "ctrl+n")
+    given = {"name": "db-09", "vcpus": "16", "memory": "140GiB", "disk": "200GiB", "project": "web"}
+    for name, value in given.items():
+        hands.screen.query_one(f"#create-{name}").value = value
+    await hands.press("ctrl+o")
+    await hands.until("● chosen")
+    hands.screen.query_one("#cases").action_cursor_end()
+    await hands.until("refused by")
+
+
 async def _events(hands: Hands) -> None:
     await hands.press("6")
 
@@ -187,7 +215,17 @@ async def demo() -> None:
         await take(engine, "create", _creating)
         await take(engine, "delete", _deleting)
         await take(engine, "events", _events)
+        await placement(engine)
         await take(engine, "xml", _xml_of_a_vm)
+
+
+async def placement(engine: Engine) -> None:
+    """What the scheduler knows, as views."""
+    await take(engine, "capacity", _capacity)
+    await take(engine, "projects", _projects)
+    await take(engine, "groups", _groups)
+    for size in (SMALL, LARGE):
+        await take(engine, f"placement-{size[0]}x{size[1]}", _placement, size=size)
 
 
 # ---- the lab

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,9 @@ from virtfleet.config.settings import (
 )
 from virtfleet.engine import Engine
 from virtfleet.model import HostState, Vm
+from virtfleet.model.action import CreateVm
 from virtfleet_tui.dialogs.create import CreateDialog
+from virtfleet_tui.dialogs.plan import PlanDialog
 from virtfleet_tui.panels import decided
 from virtfleet_tui.screens.decided import CapacityScreen, GroupsScreen, ProjectsScreen
 from virtfleet_tui.screens.detail import Detail
@@ -31,7 +34,7 @@ SMALL, LARGE = (80, 24), (200, 60)
 FLAVORS = {"small": Flavor(vcpus=1, memory=GIB), "big": Flavor(vcpus=8, memory=30 * GIB)}
 
 
-def _vm(number: int, memory: int = 4, vcpus: int = 4, **info: object) -> Vm:
+def _vm(number: int, memory: int = 4, vcpus: int = 4, **info: Any) -> Vm:
     return vm(number, memory_max=memory * GIB, vcpus_max=vcpus, **info)
 
 
@@ -351,6 +354,28 @@ async def test_the_form_of_new_vms_explains_what_it_says_now(tmp_path: Path, siz
         await hands.press("ctrl+o")
         assert hands.shows(CreateDialog)
         assert "many" in hands.text
+
+
+async def test_a_plan_of_new_vms_explains_where_they_go(tmp_path: Path) -> None:
+    async with console(_explained(), tmp_path, SMALL) as hands:
+        large = CreateVm(name="large", vcpus=1, memory=100 * GIB)
+        hands.overview.plan_and_do([("large", large)])  # refused, so that there is something to ask
+        await hands.until("w which host and why")
+        assert hands.shows(PlanDialog)
+        await hands.press("w")
+        assert hands.shows(PlacementScreen)
+        await hands.until("no valid host")
+        await hands.press("escape")
+        assert hands.shows(PlanDialog)
+
+
+async def test_views_without_a_key_are_in_the_palette(tmp_path: Path) -> None:
+    async with console(_grouped(), tmp_path, SMALL) as hands:
+        await hands.press("ctrl+p", *"groups")
+        await hands.until(":groups")
+        await hands.press("enter")
+        await hands.until("✖ broken")
+        assert hands.shows(GroupsScreen)
 
 
 async def test_five_hundred_hosts_are_explained_and_counted(tmp_path: Path) -> None:

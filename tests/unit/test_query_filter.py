@@ -20,6 +20,7 @@ from virtfleet.query.clock import Clock
 from virtfleet.query.filter import compile_filter
 from virtfleet.query.nouns import NOUNS
 from virtfleet.query.patterns import globber, searcher
+from virtfleet.query.placement import CASES, CaseRow
 from virtfleet.query.rows import HostRow, NetworkRow, PoolRow, VmRow
 
 CLOCK = Clock.at(NOW, 0.0)
@@ -459,6 +460,17 @@ def test_a_clock_that_runs_is_asked_with_each_row() -> None:
 def test_a_noun_without_a_clock_knows_no_ages() -> None:
     with pytest.raises(QueryError, match="no field 'age'"):
         compile_filter("age>1h", NOUNS["vm"])
+
+
+def test_words_meet_lists_that_are_unknown() -> None:
+    row = CaseRow("hv1", "", True, True, 1.0, (), (), (), ())
+    assert CASES.field("reasons").get(row) is None  # type: ignore[union-attr] # it has that field
+    assert [compile_filter(text, CASES).matches(row) for text in ("hv1", "memory", "mem*", "!memory")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_short_words_reach_the_same_fields() -> None:

@@ -44,7 +44,8 @@ def facts_of(row: Row, now: float, room: Mapping[str, int] = MappingProxyType({}
     drafts = _drafts(row, now)
     if room:
         fits = [Fact(flavor, [(f"{count:,}", "" if count else "warning")]) for flavor, count in room.items()]
-        drafts.insert(-1, Draft("Room for more VMs", fits))
+        at = next((at for at, draft in enumerate(drafts) if draft.title == "Made of"), len(drafts) - 1)
+        drafts.insert(at, Draft("Room for more VMs", fits))
     sections = [Section(title, [fact for fact in facts if fact is not None]) for title, facts in drafts]
     return [section for section in sections if section.facts]
 
