@@ -94,6 +94,8 @@ class Ledger:
         self.taken = floats(-np.inf)
         """When the last sample was taken, CLOCK_MONOTONIC."""
         self.up = np.zeros(count, bool)
+        self.open = np.ones(count, bool)
+        """Hosts that no operator has disabled for new VMs."""
         self.container = np.zeros(count, bool)
         """Hosts that run containers, and no machines."""
 
@@ -143,6 +145,7 @@ class Ledger:
         """A host changed; looks only at what did."""
         before, self.views[row] = self.views[row], view
         self.up[row] = view.state.answers
+        self.open[row] = not view.closed
         fresh = view.freshness.stats
         self.taken[row] = -np.inf if fresh is None else fresh
         stats = view.stats

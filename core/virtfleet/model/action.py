@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from virtfleet.model.action_hosts import DisableHost as DisableHost
+from virtfleet.model.action_hosts import EnableHost as EnableHost
+
 Bytes = Annotated[int, Meta(ge=0, extra={"bytes": True})]
 """In files also 512MiB, 10GiB (the mark is config/shape.py's)."""
 Count = Annotated[int, Meta(ge=1)]
@@ -299,6 +302,8 @@ Action = (
     | DetachNic
     | CreateVm
     | CloneVm
+    | DisableHost
+    | EnableHost
 )
 
 

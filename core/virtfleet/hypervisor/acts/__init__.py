@@ -17,6 +17,7 @@ from virtfleet.hypervisor.acts import (
     define,
     devices,
     display,
+    hostfile,
     image,
     metadata,
     power,
@@ -41,6 +42,7 @@ _MODULES = (
     containers,
     console,
     display,
+    hostfile,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}
