@@ -49,6 +49,8 @@ class Promise(NamedTuple):
     """CPUs, pages and devices that it has for itself."""
     shown: VmInfo | None = None
     """What its host will show of these, where it is decided; else they are found from `specs`."""
+    io: int = 1
+    """Builds and moves that it counts as; 0: those of a plan that sees to it that few run at once."""
 
 
 class Ledger:
@@ -254,7 +256,7 @@ class Ledger:
             group=promise.group,
         )
         self._count(row, info, sign)
-        self.io[row] += sign
+        self.io[row] += sign * promise.io
         others = tuple(each for each in self._of_row.get(row, ()) if each.uuid != promise.uuid)
         self._of_row[row] = (*others, promise) if sign > 0 else others
         self.pools.promise(identity, sign * promise.room, sign * promise.disk)
