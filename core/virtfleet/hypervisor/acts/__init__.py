@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from virtfleet.hypervisor.acts import (
+    arrive,
     build,
     console,
     containers,
@@ -20,6 +21,7 @@ from virtfleet.hypervisor.acts import (
     hostfile,
     image,
     metadata,
+    migrate,
     power,
     ready,
     seed,
@@ -43,6 +45,8 @@ _MODULES = (
     console,
     display,
     hostfile,
+    migrate,
+    arrive,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}
