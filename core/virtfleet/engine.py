@@ -375,6 +375,7 @@ class Engine:
             read_only=self.read_only,
             groups=self._groups,
             settle=0.0 if self._groups else min(_SETTLE, len(self.settings.hosts) / 50),
+            notes_dir="" if host.simulate is not None else str(folders.state_dir() / "hosts"),
             simulate=host.simulate,
         )
 

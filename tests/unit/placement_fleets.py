@@ -31,6 +31,8 @@ from virtfleet.model import (
     HostState,
     HostStats,
     HostView,
+    Maintenance,
+    Mark,
     Network,
     Pool,
     PoolState,
@@ -186,8 +188,23 @@ def make_view(rng: random.Random, host: HostSettings, first: int) -> HostView:
         vms=tuple(make_vm(rng, str(first + number)) for number in range(rng.randint(0, 4))),
         pools=pools,
         volumes=volumes,
+        maintenance=make_maintenance(rng),
         networks=tuple(Network(name, name, rng.random() < 0.8) for name in some(rng, NETWORKS, 0.7)),
         freshness=Freshness(stats=rng.choice([NOW, NOW - 1, NOW - 10, NOW - 30, NOW - 61, None])),
+    )
+
+
+def make_maintenance(rng: random.Random) -> Maintenance | None:
+    """Mostly nothing is said of a host."""
+    mark = Mark("ann@desk", 1.0, "new kernel")
+    return rng.choice(
+        [None] * 6
+        + [Maintenance()] * 6
+        + [
+            Maintenance(disabled=mark),
+            Maintenance(draining=mark),
+            Maintenance(problem="host.json is no JSON"),
+        ]
     )
 
 
@@ -195,7 +212,7 @@ def easy(view: HostView) -> HostView:
     """The same host, up and heard of."""
     return HostView(
         **{name: getattr(view, name) for name in HostView.__struct_fields__}
-        | {"state": HostState.UP, "freshness": Freshness(stats=NOW)}
+        | {"state": HostState.UP, "freshness": Freshness(stats=NOW), "maintenance": None}
     )
 
 

@@ -175,6 +175,9 @@ class Reference:
     def _up(self, view: HostView, ask: Ask) -> bool:
         if not view.state.answers:
             return False
+        said = view.maintenance
+        if said is not None and (said.disabled or said.draining or said.problem):
+            return False
         taken = view.freshness.stats
         return ask.stale_ok or (
             taken is not None and self.now - taken <= self.settings.scheduler.fresh_within

@@ -21,6 +21,8 @@ from virtfleet.model import (
     HostStats,
     HostView,
     HugePages,
+    Maintenance,
+    Mark,
     Network,
     PciDevice,
     Pool,
@@ -51,7 +53,14 @@ CLOCK = Clock.at(NOW, 1_700_000_000.0)
 def _minimal() -> dict[str, list[Any]]:
     """Rows of which next to nothing is known, in every state, and one of each with an evil name."""
     bare = HostView(name="", uri="")
-    evil = HostView(name=HOSTILE, uri=HOSTILE, reason=HOSTILE, facts=HostFacts(), stats=HostStats())
+    evil = HostView(
+        name=HOSTILE,
+        uri=HOSTILE,
+        reason=HOSTILE,
+        facts=HostFacts(),
+        stats=HostStats(),
+        maintenance=Maintenance(disabled=Mark(HOSTILE, math.nan, HOSTILE), problem=HOSTILE),
+    )
     empty_vm = Vm(VmInfo(uuid="", name=""), VmStats(uuid="", state=VmState.NOSTATE))
     evil_vm = Vm(
         VmInfo(
@@ -65,6 +74,7 @@ def _minimal() -> dict[str, list[Any]]:
         VmStats(uuid=HOSTILE, state=VmState.PAUSED, reason=HOSTILE, cpu_pct=math.nan),
     )
     states = [HostView(name="h", uri="", state=state) for state in HostState]
+    states += [HostView(name="h", uri="", maintenance=Maintenance(problem="odd"))]
     pool_rows = [
         PoolRow("", ((bare, Pool(uuid="", name=HOSTILE, type="", state=state, identity="")),))
         for state in PoolState

@@ -7,9 +7,12 @@ import pytest
 from unit.query_objects import GIB, NOW, fleet, host, large_fleet, pool, vm
 from virtfleet.model import (
     EMPTY,
+    FleetSnapshot,
     Freshness,
     HostState,
     HostView,
+    Maintenance,
+    Mark,
     Network,
     Pool,
     PoolState,
@@ -23,6 +26,7 @@ from virtfleet.query.health import (
     alerts,
     glyph,
     host_fault,
+    host_look,
     network_fault,
     pool_fault,
     pool_look,
@@ -41,6 +45,25 @@ def test_every_state_has_a_look(state: str) -> None:
     assert cell_width(look.glyph) == len(look.glyph) == 1
     assert look.meaning in Meaning
     assert glyph(str(state)) == look
+
+
+def test_a_disabled_host_is_no_trouble_and_shows_it() -> None:
+    mark = Mark("ann@desk", 1.0, "new kernel")
+    for said, word in (
+        (Maintenance(disabled=mark), "up, disabled"),
+        (Maintenance(disabled=mark, draining=mark), "up, draining"),
+    ):
+        view = host("hv1", maintenance=said)
+        assert host_fault(view, NOW) is None
+        assert alerts(FleetSnapshot(1, {view.name: view}), NOW) == []
+        assert host_look(view).word == word
+        assert glyph("running").urgency >= host_look(view).urgency > glyph("slow").urgency
+    slow = host("hv1", HostState.SLOW, maintenance=Maintenance(disabled=mark))
+    assert host_look(slow).text == "▲ slow, disabled"
+    gone = host("hv1", HostState.UNREACHABLE, maintenance=Maintenance(disabled=mark))
+    assert host_look(gone).text == "✖ unreachable"
+    odd = host("hv1", maintenance=Maintenance(problem="host.json is no JSON"))
+    assert host_fault(odd, NOW) == (Severity.WARNING, "host-file", "its own file: host.json is no JSON")
 
 
 def test_a_state_that_nobody_knows_is_shown() -> None:

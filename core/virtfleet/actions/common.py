@@ -127,6 +127,11 @@ def answers(host: HostView) -> Condition:
     return Condition(kind="host-answers", host=host.name, text=f"{host.name} answers")
 
 
+def takes_vms(host: HostView) -> Condition:
+    """No operator has disabled it for new VMs."""
+    return Condition(kind="host-open", host=host.name, text=f"{host.name} takes new VMs")
+
+
 def name_is_free(host: str, name: str) -> Condition:
     return Condition(kind="vm-name-free", host=host, name=name, text=f"no VM on {host} is called {name}")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from virtfleet.actions import storage
-from virtfleet.model import FleetSnapshot, HostView, Vm
+from virtfleet.model import FleetSnapshot, HostView, Maintenance, Vm
 from virtfleet.model.plan import Condition
 from virtfleet.query.numbers import ranges
 
@@ -182,6 +183,29 @@ def _devices_free(condition: Condition, snapshot: FleetSnapshot) -> str:
     return ""
 
 
+def _host_marks(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: the word for what operators have said of it, and who has; see actions/hosts.py."""
+    host = _host(condition, snapshot)
+    if host is None:
+        return f"{condition.host} is no longer in the fleet"
+    if marks_of(host) == list(condition.value):
+        return ""
+    return f"{host.name} is {host.closed}" if host.closed else f"{host.name} takes new VMs again"
+
+
+def marks_of(host: HostView) -> list[Any]:
+    """What operators have said of it, as a condition keeps it."""
+    said = host.maintenance or Maintenance()
+    return [
+        [mark.by, mark.since] if mark is not None else None for mark in (said.disabled, said.draining)
+    ] + [said.problem]
+
+
+def _host_open(condition: Condition, snapshot: FleetSnapshot) -> str:
+    host = _host(condition, snapshot)
+    return f"{host.name} is {host.closed}" if host is not None and host.closed else ""
+
+
 CHECKS: Mapping[str, Check] = {
     "vm-is": _vm_is,
     "vm-active": _vm_active,
@@ -196,5 +220,7 @@ CHECKS: Mapping[str, Check] = {
     "memory-free": _memory_free,
     "cpus-free": _cpus_free,
     "devices-free": _devices_free,
+    "host-marks": _host_marks,
+    "host-open": _host_open,
 }
 """By `Condition.kind`; besides these, `host-answers`."""

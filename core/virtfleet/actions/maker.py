@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from virtfleet.actions.common import answers, name_is_free, release, warning
+from virtfleet.actions.common import answers, name_is_free, release, takes_vms, warning
 from virtfleet.actions.macs import Macs
 from virtfleet.actions.tying import conditions_of, limits_of, words_of
 from virtfleet.actions.world import World
@@ -48,7 +48,11 @@ class Maker:
         self.nics = [msgspec.structs.replace(nic, mac=self.macs.new()) for nic in nics]
         self.uuid = world.new_uuid()
         self.steps: list[Step] = []
-        self.conditions: list[Condition] = [answers(host), name_is_free(host.name, action.name)]
+        self.conditions: list[Condition] = [
+            answers(host),
+            takes_vms(host),
+            name_is_free(host.name, action.name),
+        ]
         networks = dict.fromkeys(nic.network for nic in self.nics if nic.network)
         self.conditions += [
             Condition(

@@ -20,8 +20,10 @@ _FAMILIES = {
     "vm.delete": "delete",
     "vm.create": "create",
     "vm.clone": "clone",
+    "vm.migrate": "moving",
     **{f"vm.snapshot.{verb}": "snapshots" for verb in ("create", "revert", "delete")},
     **{f"vm.{verb}": "devices" for verb in ("media.insert", "media.eject", "nic.attach", "nic.detach")},
+    **{f"host.{verb}": "hosts" for verb in ("disable", "enable")},
 }
 """Modules of this package, imported when one of their verbs is planned: each has `plan(action, world)`."""
 

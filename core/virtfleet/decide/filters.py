@@ -19,22 +19,27 @@ from virtfleet.query.display import format_age
 
 
 def _up(q: Question) -> Bools:
+    # Where operators want no new VMs is no question of age: that nobody overrides but by enabling it.
+    may: Bools = q.ledger.up & q.ledger.open
     if q.ask.stale_ok:
-        return q.ledger.up
+        return may
     fresh: Bools = q.now - q.ledger.taken <= q.ledger.settings.scheduler.fresh_within
-    return q.ledger.up & fresh
+    return may & fresh
 
 
 def _why_up(q: Question, row: int) -> str:
     view = q.ledger.views[row]
     if not view.state.answers:
         return f"{view.state.value}: {view.reason}" if view.reason else view.state.value
+    if view.closed:
+        return view.closed
     age = view.age(q.now)
     return "has told nothing yet" if age is None else f"last heard {format_age(age)} ago"
 
 
 def _mend_up(q: Question, row: int) -> str:
-    return q.ledger.views[row].cure
+    view = q.ledger.views[row]
+    return f"`host enable {view.name}`" if view.state.answers and view.closed else view.cure
 
 
 def _zone(q: Question) -> Bools | None:
@@ -247,9 +252,7 @@ def _nothing(q: Question, row: int) -> str:
 
 
 FILTERS: tuple[Filter, ...] = (
-    Filter(
-        "up", "It answers, and was sampled lately.", _up, _why_up, lambda q, row: q.ledger.views[row].cure
-    ),
+    Filter("up", "It answers, was sampled lately, and is not disabled for new VMs.", _up, _why_up, _mend_up),
     Filter("hosts", "Among those that were asked for.", _hosts, _why_hosts, _nothing),
     Filter(
         "zone",

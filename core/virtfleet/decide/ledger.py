@@ -49,6 +49,8 @@ class Promise(NamedTuple):
     """CPUs, pages and devices that it has for itself."""
     shown: VmInfo | None = None
     """What its host will show of these, where it is decided; else they are found from `specs`."""
+    io: int = 1
+    """Builds and moves that it counts as; 0: those of a plan that sees to it that few run at once."""
 
 
 class Ledger:
@@ -94,6 +96,8 @@ class Ledger:
         self.taken = floats(-np.inf)
         """When the last sample was taken, CLOCK_MONOTONIC."""
         self.up = np.zeros(count, bool)
+        self.open = np.ones(count, bool)
+        """Hosts that no operator has disabled for new VMs."""
         self.container = np.zeros(count, bool)
         """Hosts that run containers, and no machines."""
 
@@ -143,6 +147,7 @@ class Ledger:
         """A host changed; looks only at what did."""
         before, self.views[row] = self.views[row], view
         self.up[row] = view.state.answers
+        self.open[row] = not view.closed
         fresh = view.freshness.stats
         self.taken[row] = -np.inf if fresh is None else fresh
         stats = view.stats
@@ -251,7 +256,7 @@ class Ledger:
             group=promise.group,
         )
         self._count(row, info, sign)
-        self.io[row] += sign
+        self.io[row] += sign * promise.io
         others = tuple(each for each in self._of_row.get(row, ()) if each.uuid != promise.uuid)
         self._of_row[row] = (*others, promise) if sign > 0 else others
         self.pools.promise(identity, sign * promise.room, sign * promise.disk)

@@ -65,6 +65,9 @@ class Assembly:
                 return self._pools(message)
             case wire.Volumes():
                 return self._volume_part(message)
+            case wire.Marks(maintenance):
+                self.view = replace(self.view, maintenance=maintenance)
+                return frozenset({"state"})
             case wire.Networks():
                 fresh = replace(self.view.freshness, networks=message.taken)
                 self.view = replace(self.view, networks=message.networks, freshness=fresh)

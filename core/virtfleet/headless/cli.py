@@ -12,6 +12,7 @@ from virtfleet.errors import VirtfleetError
 from virtfleet.headless import (
     batch_commands,
     diagnostics,
+    host_verbs,
     job_commands,
     output,
     placement_commands,
@@ -128,6 +129,7 @@ def _noun(name: str, plural: str, what: str) -> Group:
 
 
 _host = _noun("host", "hosts", "Hypervisors.")
+host_verbs.register(_host)
 _vm = _noun("vm", "VMs", "Virtual machines.")
 for _module in (vm_verbs, vm_shape, vm_create, vm_reach):
     _module.register(_vm)

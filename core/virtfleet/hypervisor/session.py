@@ -22,6 +22,7 @@ from virtfleet.hypervisor.port import Port
 from virtfleet.hypervisor.reach import Reach, reach_for
 from virtfleet.hypervisor.vitals import Vitals
 from virtfleet.hypervisor.watch_host import HostWatch
+from virtfleet.hypervisor.watch_marks import MarkWatch
 from virtfleet.hypervisor.watch_networks import NetworkWatch
 from virtfleet.hypervisor.watch_storage import StorageWatch
 from virtfleet.hypervisor.watch_vms import VmWatch
@@ -54,6 +55,7 @@ class Session:
         self.lanes: Lanes | None = None
         self.reach: Reach | None = None
         self._vms: VmWatch | None = None
+        self.marks: MarkWatch | None = None
         self._backoff = _FIRST_BACKOFF
         self._tried = 0.0
         self._announced: tuple[HostState, str] = (HostState.CONNECTING, "")
@@ -146,7 +148,11 @@ class Session:
         vitals = Vitals(
             reach, (lanes.long, lanes.storage, lanes.detail), self._tell, lambda: self.asker.asking
         )
-        host = HostWatch(self.settings, lanes, reach, meter, self._port)
+        if self.marks is None:
+            self.marks = MarkWatch(self.settings, reach, self._port)
+        else:
+            self.marks.anew(reach)
+        host = HostWatch(self.settings, lanes, reach, meter, self._port, self.marks)
         vms = VmWatch(self.settings, lanes, vitals, host, meter, self._port)
         networks = NetworkWatch(self.settings, lanes, vitals, vms, host, meter, self._port)
         storage = StorageWatch(self.settings, lanes, vitals, host, meter, self._port, reach)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import libvirt
@@ -21,6 +22,7 @@ from virtfleet.hypervisor.ssh.facts import FactsChannel
 from virtfleet.hypervisor.views import offering
 from virtfleet.hypervisor.views.host import Capabilities, capabilities, host_facts
 from virtfleet.hypervisor.watch_devices import DeviceWatch
+from virtfleet.hypervisor.watch_marks import MarkWatch
 from virtfleet.model import HostFacts, HostStats
 
 if TYPE_CHECKING:
@@ -37,13 +39,20 @@ _DEVICES_PAUSE = 2.0
 
 class HostWatch:
     def __init__(
-        self, settings: wire.WorkerSettings, lanes: Lanes, reach: Reach, meter: Meter, port: Port
+        self,
+        settings: wire.WorkerSettings,
+        lanes: Lanes,
+        reach: Reach,
+        meter: Meter,
+        port: Port,
+        marks: MarkWatch,
     ) -> None:
         self._settings = settings
         self._lanes = lanes
         self._reach = reach
         self._meter = meter
         self._port = port
+        self._marks = marks
         self._sampler = HostSampler()
         self._runner = Runner("facts") if reach.transport_answers else None
         self._channel: FactsChannel | None = None
@@ -63,19 +72,29 @@ class HostWatch:
             self.simulation = Simulation(settings.simulate, settings.name)
 
     async def read(self) -> HostStats:
-        """One sample. Whatever fails leaves its figures None: the VMs' sample must not wait for it."""
+        """One sample, and with it now and then what operators say of the host: both come together.
+
+        Whatever fails leaves its figures None: the VMs' sample must not wait for it.
+        """
+        if self._marks.is_due and (self._runner is None or self._deaf):
+            await self._marks.look()
         if self.simulation is not None:
             return HostStats()  # the sum of its VMs, known when they are
         if self._runner is None or self._deaf:
             return await self._from_libvirt()
+        due = self._marks.is_due
         try:
             async with asyncio.timeout(_READ_WITHIN + 1.0):
-                texts = await self._runner.submit(self._read_proc)
+                texts = await self._runner.submit(partial(self._read_proc, due))
         except UnsupportedError:
             self._deaf = True  # no shell over there: libvirt's figures have to do
+            self._marks.has_shell = False
+            await self._marks.look()
             return HostStats()
         except (HostError, TimeoutError):
             return HostStats()
+        if due:
+            self._marks.heard(texts.get("marks"))
         self.neighbours = procfs.neighbours(texts.get("net/arp", ""))
         return self._sampler.from_proc(texts, time.monotonic())
 
@@ -129,8 +148,9 @@ class HostWatch:
             self._runner.submit(self._hang_up)
             self._runner.close()
 
-    def _read_proc(self) -> dict[str, str]:
-        return self._ask("fast", "arp", "hugepages", timeout=_READ_WITHIN)
+    def _read_proc(self, marks: bool) -> dict[str, str]:
+        more = ("marks",) if marks else ()
+        return self._ask("fast", "arp", "hugepages", *more, timeout=_READ_WITHIN)
 
     def _read_slow(self) -> dict[str, str]:
         return self._ask("slow", "hugepages", timeout=_FACTS_DEADLINE)

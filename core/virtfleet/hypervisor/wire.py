@@ -16,6 +16,7 @@ from virtfleet.model import (
     HostFacts,
     HostState,
     HostStats,
+    Maintenance,
     Network,
     Pool,
     Prompt,
@@ -63,6 +64,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """Seconds to wait with all but the VMs, since other hosts have no rows yet."""
     settle: float = 0.0
     """Seconds over which then to begin with it: the hosts of a large fleet shall not do it all at once."""
+    notes_dir: str = ""
+    """Folder for what is said of a host that has no place for it itself; empty: lost with the worker."""
     simulate: int | None = None
     """Seed of the simulation layer over the test driver; None: real figures."""
 
@@ -157,6 +160,12 @@ class Volumes(msgspec.Struct, frozen=True, tag="volumes"):
     last: bool = True
 
 
+class Marks(msgspec.Struct, frozen=True, tag="marks"):
+    """What operators have said of the host: told when it was read first and when it changed."""
+
+    maintenance: Maintenance
+
+
 class Networks(msgspec.Struct, frozen=True, tag="networks"):
     taken: float
     networks: tuple[Network, ...]
@@ -207,6 +216,7 @@ FromWorker = (
     | Pools
     | Volumes
     | Networks
+    | Marks
     | Happened
     | Asks
     | PromptGone

@@ -26,6 +26,8 @@ UNDOABLE = frozenset(
         "vm.media.eject",
         "vm.nic.attach",
         "vm.nic.detach",
+        "host.disable",
+        "host.enable",
     }
 )
 """Verbs whose jobs can be taken back when they are done."""

@@ -16,6 +16,7 @@ from virtfleet.model.host import (
     NumaCell,
     PciDevice,
 )
+from virtfleet.model.maintenance import Maintenance, Mark
 from virtfleet.model.network import Lease, Network
 from virtfleet.model.prompt import Prompt, PromptKind
 from virtfleet.model.storage import Pool, PoolState, Volume
@@ -36,6 +37,8 @@ __all__ = [
     "HostView",
     "HugePages",
     "Lease",
+    "Maintenance",
+    "Mark",
     "Network",
     "NumaCell",
     "PciDevice",

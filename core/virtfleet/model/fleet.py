@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from virtfleet.model.host import HostFacts, HostState, HostStats
+from virtfleet.model.maintenance import Maintenance
 from virtfleet.model.network import Network
 from virtfleet.model.storage import Pool, Volume
 from virtfleet.model.vm import Vm
@@ -64,6 +65,13 @@ class HostView(msgspec.Struct, frozen=True, gc=False):
     calls_per_s: float | None = None
     """libvirt calls per second that watching it costs; None: not known yet."""
     simulated: bool = False
+    maintenance: Maintenance | None = None
+    """Whether somebody has disabled it for new VMs, or drains it; None: not read yet."""
+
+    @property
+    def closed(self) -> str:
+        """Why no new VM may go there, as operators have said; empty: they may."""
+        return "" if self.maintenance is None else self.maintenance.closed
 
     def age(self, now: float) -> float | None:
         """Seconds since the last sample; `now` is CLOCK_MONOTONIC. None: there never was one."""

@@ -63,7 +63,7 @@ FULL_BAD = 97.0
 class Fault(NamedTuple):
     severity: Severity
     kind: str
-    """Stable word: hung, unreachable, refused, asking, slow, late, monitor-stuck, paused-ioerror,
+    """Stable word: hung, unreachable, refused, asking, slow, late, host-file, monitor-stuck, paused-ioerror,
     paused-crashed, paused-postcopy-failed, paused-watchdog, paused-api-error, crashed, inactive,
     inaccessible, degraded, full, duplicate, group-broken, group-not-met."""
     text: str
@@ -100,6 +100,10 @@ def host_fault(host: HostView, now: float | None = None) -> Fault | None:
     if state is _HOST_UP:
         age = None if now is None else host.age(now)
         if age is None or age <= max(_LATE_FLOOR, 5.0 * host.interval):
+            # That it is disabled for new VMs is no fault; that nobody knows is.
+            said = host.maintenance
+            if said is not None and said.problem:
+                return Fault(Severity.WARNING, "host-file", f"its own file: {said.problem}")
             return None
         return Fault(Severity.WARNING, "late", f"up, but the last sample is {format_age(age)} old")
     found = _HOST_TEXT.get(state)

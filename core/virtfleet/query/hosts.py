@@ -10,6 +10,7 @@ from virtfleet.query.display import format_age, format_duration
 from virtfleet.query.field import Field, Unit
 from virtfleet.query.health import host_fault, host_look
 from virtfleet.query.host_facts import FACTS
+from virtfleet.query.host_marks import MARKS
 from virtfleet.query.naming import natural_key
 from virtfleet.query.rows import HostRow
 
@@ -114,7 +115,8 @@ FIELDS: tuple[Field[HostRow], ...] = (
         "state",
         "STATE",
         Unit.TEXT,
-        "How our connection is: up, slow, hung, unreachable, refused, asking, connecting, disabled.",
+        "How our connection is: up, slow, hung, unreachable, refused, asking, connecting, disabled (in the "
+        "fleet file).",
         lambda row: row.host.state.value,
         sort_key=lambda row: host_look(row.host).urgency,
         width=17,
@@ -383,5 +385,6 @@ FIELDS: tuple[Field[HostRow], ...] = (
         width=9,
         priority=9,
     ),
+    *MARKS,
     *FACTS,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from virtfleet.model import HostView, Network, Vm, VmState
+from virtfleet.model import HostState, HostView, Network, Vm, VmState
 
 
 class Meaning(StrEnum):
@@ -96,8 +96,18 @@ def glyph(state: str) -> Look:
     return look if look is not None else Look("?", str(state), Meaning.MUTED, 6)
 
 
+_CLOSED = Look("◍", "up", Meaning.WARNING, 6)
+
+
 def host_look(host: HostView) -> Look:
-    return _LOOKS[host.state]
+    """Its state, with what operators have said of it: up, and disabled for new VMs."""
+    look = _LOOKS[host.state]
+    said = host.maintenance
+    if said is None or not said.word or not host.state.answers:
+        return look
+    if host.state is HostState.UP:
+        look = _CLOSED
+    return look._replace(word=f"{look.word}, {said.word}")
 
 
 def broken_pause(vm: Vm) -> str:

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from virtfleet.hypervisor.acts import (
+    arrive,
     build,
     console,
     containers,
     define,
     devices,
     display,
+    hostfile,
     image,
     metadata,
+    migrate,
     power,
     ready,
     seed,
@@ -41,6 +44,9 @@ _MODULES = (
     containers,
     console,
     display,
+    hostfile,
+    migrate,
+    arrive,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

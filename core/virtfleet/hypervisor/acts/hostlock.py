@@ -29,9 +29,11 @@ LEASE = 60
 _WAIT = 20
 """Seconds to wait for whoever has it."""
 _SCRIPT = """
-umask 0
 for folder in "$1" "$2"; do
+    # What is above the locks is not for all to write: other files of ours are there.
+    umask 022
     mkdir -p -m 1777 "$folder" 2>/dev/null
+    umask 0
     file=$folder/$3
     # In a shell of its own: one whose `exec` fails ends. And what another user made is not opened to be made.
     [ -e "$file" ] || [ -L "$file" ] || ( : >>"$file" ) 2>/dev/null

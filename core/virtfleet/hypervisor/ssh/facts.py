@@ -18,16 +18,19 @@ import time
 import paramiko
 
 from virtfleet.errors import DeadlineError, UnreachableError, UnsupportedError
+from virtfleet.hypervisor.hostfile import FOLDER, LOOK, NAME
 from virtfleet.hypervisor.ssh.connection import CHUNK, SshConnection
 
 KINDS: dict[str, tuple[str, ...]] = {
     "fast": ("stat", "loadavg", "uptime", "meminfo", "net/dev", "diskstats"),
     "arp": ("net/arp",),
     "hugepages": ("hugepages",),
+    "marks": ("marks",),
     "slow": ("uname", "os-release", "iommu", "mounts"),
 }
 """What may be read, and the keys of the answer: names under /proc, and:
 `stat`: the first line of /proc/stat only; `hugepages`: lines `hugepages-2048kB TOTAL FREE`;
+`marks`: our own file there, as hypervisor/hostfile.py has it;
 `uname`: `SYSNAME RELEASE MACHINE`; `iommu`: the number of IOMMU groups.
 A file that the host lacks is missing from the answer."""
 
@@ -47,6 +50,7 @@ _SCRIPT = "; ".join(
         "hugepages() { put hugepages; for d in /sys/kernel/mm/hugepages/hugepages-*"
         "; do if read -r total <$d/nr_hugepages && read -r free <$d/free_hugepages"
         '; then printf "%s %s %s\\n" "${d##*/}" "$total" "$free"; fi; done; }',
+        f"marks() {{ put marks; f={FOLDER}/{NAME}; {LOOK}; }}",
         "groups() { if test -e $1; then put iommu $#; else put iommu 0; fi; }",
         'slow() { put uname "$(uname -srm)"; groups /sys/kernel/iommu_groups/*'
         "; release=/etc/os-release; if test -r $release; then :; else release=/usr/lib/os-release; fi"
