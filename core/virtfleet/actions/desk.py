@@ -13,13 +13,14 @@ from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import NoValidHostError, VirtfleetError
 from virtfleet.model import FleetSnapshot, HostView, Vm
-from virtfleet.model.action import Action, CloneVm, CreateVm, ResizeVm
+from virtfleet.model.action import Action, CloneVm, CreateVm, MigrateVm, ResizeVm, VmRef
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
     from virtfleet.decide.explain import Explanation
     from virtfleet.decide.ledger import Ledger
+    from virtfleet.decide.migration import Way
     from virtfleet.decide.quotas import Room
 
 _FAILED_LATELY = 600.0
@@ -112,6 +113,13 @@ class Desk:
         world = await self._world(CreateVm(name=vm.name), (), jobs)
         return explained(ask_for(host, vm, world), world)
 
+    async def ways(self, host: HostView, vm: Vm, jobs: Sequence[Job]) -> tuple[Way, ...]:
+        """Each other host as a place for a VM that is there."""
+        from virtfleet.actions.moving import matrix
+
+        world = await self._world(MigrateVm(vm=VmRef(host.name, vm.uuid, vm.name)), (), jobs)
+        return matrix(host, vm, world)
+
     def ledger(self, jobs: Sequence[Job]) -> Ledger:
         """As of the snapshot."""
         if self._ledger is None:
@@ -142,7 +150,7 @@ class Desk:
         place_on: str = "",
     ) -> World:
         world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
-        if not isinstance(action, CreateVm | CloneVm | ResizeVm):
+        if not isinstance(action, CreateVm | CloneVm | ResizeVm | MigrateVm):
             return world
         running = tuple(job.plan for job in jobs if job.state.active)
         return world.with_fleet(self.ledger(jobs), running, avoid, place_on, self._dice)

@@ -200,7 +200,10 @@ def promises(world: World) -> list[Promise]:
 
 
 def promised_by(plan: Plan) -> Iterable[Promise]:
-    """What a plan will take of its host."""
+    """What a plan will take of its host, or of the host that a VM is moved to."""
+    if plan.verb == "vm.migrate":
+        yield from _moved_by(plan)
+        return
     if plan.verb not in _MAKERS:
         return
     pool = next((each for each in plan.conditions if each.kind == "pool-active"), None)
@@ -218,3 +221,22 @@ def promised_by(plan: Plan) -> Iterable[Promise]:
             pool=pool.name if pool is not None else "",
             group=group,
         )
+
+
+def _moved_by(plan: Plan) -> Iterable[Promise]:
+    """A move is known by the step that keeps the room."""
+    for step in plan.steps:
+        if step.op == "vm.room":
+            pool = next((each for each in plan.conditions if each.kind == "pool-active"), None)
+            room = int(pool.value or 0) if pool is not None else 0
+            yield Promise(
+                host=step.host,
+                uuid=plan.uuid,
+                name=plan.name,
+                vcpus=step.args["vcpus"],
+                memory=step.args["memory"],
+                disk=room,
+                room=room,
+                pool=pool.name if pool is not None else "",
+                group=step.args["group"],
+            )

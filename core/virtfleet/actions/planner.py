@@ -20,6 +20,7 @@ _FAMILIES = {
     "vm.delete": "delete",
     "vm.create": "create",
     "vm.clone": "clone",
+    "vm.migrate": "moving",
     **{f"vm.snapshot.{verb}": "snapshots" for verb in ("create", "revert", "delete")},
     **{f"vm.{verb}": "devices" for verb in ("media.insert", "media.eject", "nic.attach", "nic.detach")},
 }

@@ -16,6 +16,7 @@ from virtfleet.actions.common import (
     warning,
 )
 from virtfleet.actions.world import World
+from virtfleet.decide.recovery import may_resume
 from virtfleet.model import HostView, Vm, VmState
 from virtfleet.model.action import (
     PowerOffVm,
@@ -232,6 +233,12 @@ def _resume(action: ResumeVm, host: HostView, vm: Vm, world: World) -> Plan:
         return _nothing(action, "resume", host, vm, f"{vm.name} runs already", world)
     if vm.state not in (VmState.PAUSED, VmState.SUSPENDED):
         refuse([f"{vm.name} is {vm.state.value}"], f"resume {vm.name}", "start it")
+    if not may_resume(vm.state, vm.stats.reason):
+        refuse(
+            [f"{vm.name} stands in a migration: resumed, it might run on two hosts"],
+            f"resume {vm.name}",
+            "resume or roll back the job that moves it: `job list`",
+        )
     reasons: tuple[Reason, ...] = ()
     if vm.stats.reason in ("ioerror", "io-error", "I/O error"):
         reasons = (warning("it was paused by an I/O error: look at its storage first"),)

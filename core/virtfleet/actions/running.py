@@ -1,4 +1,4 @@
-"""Runs the operations of steps: those of a host in its worker, those of no host here."""
+"""Runs the operations of steps: those of a host in its worker, those of no host or of two here."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ async def _fetch(args: Mapping[str, Any], report: Report) -> Any:
 
 LOCAL: Mapping[str, Local] = {"image.fetch": _fetch}
 """Operations of steps without a host."""
+BETWEEN: Mapping[str, str] = {"vm.move": "move", "vm.move.back": "back", "vm.move.disk.back": "disk_back"}
+"""Operations of steps that ask two hosts, whichever the step names: functions of moving_steps.py."""
 
 
 class StepRunner:
@@ -47,6 +49,10 @@ class StepRunner:
         self._hosts = hosts
 
     async def run(self, host: str, op: str, args: dict[str, Any], timeout: float, on_progress: Report) -> Any:
+        if op in BETWEEN:
+            from virtfleet.actions import moving_steps
+
+            return await getattr(moving_steps, BETWEEN[op])(self, args, timeout, on_progress)
         if host:
             if (
                 host not in self._hosts.snapshot.hosts

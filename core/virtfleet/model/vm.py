@@ -136,6 +136,8 @@ class VmInfo(msgspec.Struct, frozen=True, gc=False):
     """As in VmCell, for memory that is in no cell with a size of its own."""
     pci: tuple[str, ...] = ()
     """Addresses of the host's devices that it is given whole: hostdevs, network cards, NVMe disks."""
+    tied: tuple[str, ...] = ()
+    """What else ties it to its host, in words: a USB device, a mediated device, the host's TPM."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

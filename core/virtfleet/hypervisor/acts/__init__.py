@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from virtfleet.hypervisor.acts import (
+    arrive,
     build,
     console,
     containers,
@@ -19,6 +20,7 @@ from virtfleet.hypervisor.acts import (
     display,
     image,
     metadata,
+    migrate,
     power,
     ready,
     seed,
@@ -41,6 +43,8 @@ _MODULES = (
     containers,
     console,
     display,
+    migrate,
+    arrive,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

@@ -13,12 +13,15 @@ import libvirt
 from virtfleet.errors import HostError, NotFoundError, RefusedError, UnsupportedError, VirtfleetError
 from virtfleet.hypervisor.acts.domains import lookup, name_of, on_domain, state_of
 from virtfleet.hypervisor.call import Call, Operation
+from virtfleet.hypervisor.states import vm_reason
 from virtfleet.model import VmState
 
 _LOOK_EVERY = 0.5
 _AGENT_AFTER = 1 / 3
 """Share of the time after which the agent is asked, too: a guest may ignore ACPI."""
 _ON = (VmState.RUNNING, VmState.BLOCKED)
+_MOVING = ("migrating", "postcopy", "postcopy-failed")
+"""Why a VM is paused that may run on another host."""
 
 
 async def _start(call: Call) -> dict[str, Any]:
@@ -158,6 +161,11 @@ async def _resume(call: Call) -> dict[str, Any]:
         if state is VmState.SUSPENDED:
             domain.pMWakeup(0)
         elif state is VmState.PAUSED:
+            if vm_reason(state, domain.state()[1]) in _MOVING:
+                raise RefusedError(
+                    f"{name_of(domain)} stands in a migration: resumed, it might run twice",
+                    cure="resume or roll back the job that moves it",
+                )
             domain.resume()
         else:
             raise RefusedError(f"{name_of(domain)} is {state.value}")

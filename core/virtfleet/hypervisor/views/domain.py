@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from virtfleet.hypervisor.views.pinning import pinning
 from virtfleet.hypervisor.views.reading import attribute, child, children, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
@@ -14,6 +16,13 @@ METADATA = "urn:virtfleet:vm:1"
 _AGENT = "org.qemu.guest_agent.0"
 _NS = f"{{{METADATA}}}"
 _X86 = ("x86_64", "i686")
+_OF_HOST = {
+    "usb": "a USB device of its host",
+    "scsi": "a SCSI device of its host",
+    "scsi_host": "a SCSI adapter of its host",
+    "mdev": "a mediated device (vGPU)",
+}
+_MOST_TIES = 16
 
 
 def vm_info(
@@ -70,8 +79,27 @@ def vm_info(
         tags=tuple(dict.fromkeys(tag for each in children(data, f"{_NS}tag") if (tag := content(each)))),
         protected=_flag(child(data, f"{_NS}protected")),
         ha_priority=integer(content(child(data, f"{_NS}ha-priority"))),
+        tied=tuple(dict.fromkeys(_ties(devices)))[:_MOST_TIES],
         **tied._asdict(),
     )
+
+
+def _ties(devices: Element | None) -> Iterator[str]:
+    """Devices that are the host's own, or whose state no hypervisor can carry over. PCI is `pinning`'s."""
+    for each in children(devices, "hostdev"):
+        kind = attribute(each, "type")
+        if attribute(each, "mode") == "capabilities":
+            yield "a device of its host"
+        elif kind in _OF_HOST:
+            yield _OF_HOST[kind]
+    for each in children(devices, "interface"):
+        if attribute(each, "type") == "vdpa":
+            yield "a vDPA network card"
+    for each in children(devices, "tpm"):
+        if attribute(child(each, "backend"), "type") == "passthrough":
+            yield "its host's TPM"
+    if child(devices, "shmem") is not None:
+        yield "memory shared with its host"
 
 
 def _flag(element: Element | None) -> bool:
