@@ -26,6 +26,8 @@ UNDOABLE = frozenset(
         "vm.media.eject",
         "vm.nic.attach",
         "vm.nic.detach",
+        "volume.attach",
+        "volume.detach",
     }
 )
 """Verbs whose jobs can be taken back when they are done."""

@@ -23,6 +23,9 @@ from virtfleet.hypervisor.acts import (
     ready,
     seed,
     snapshots,
+    volume_bytes,
+    volume_disks,
+    volume_verbs,
     volumes,
 )
 from virtfleet.hypervisor.call import Operation
@@ -41,6 +44,9 @@ _MODULES = (
     containers,
     console,
     display,
+    volume_verbs,
+    volume_bytes,
+    volume_disks,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}
