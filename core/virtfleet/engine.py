@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from virtfleet.actions.desk import Desk
     from virtfleet.fleet.history import History
     from virtfleet.jobs.book import JobBook
-    from virtfleet.model.action import Action, CreateVm
+    from virtfleet.model.action import Action
     from virtfleet.model.job import Job
     from virtfleet.model.plan import Plan
 
@@ -269,12 +269,17 @@ class Engine:
         return job
 
     async def finished(self, number: str) -> Job:
-        """A job when it has ended; of a VM whose host had no room after all, the job of the last attempt."""
+        """A job when it has ended; of a VM whose host had no room after all, and of a volume whose pool
+        failed, the job of the last attempt."""
         await self.jobs.wait(number)
         return await self.jobs.wait(await self.attempts.final(number))
 
-    async def _again(self, action: CreateVm, avoid: Sequence[str], before: Job) -> Job:
+    async def _again(self, action: Action, avoid: Sequence[str], before: Job) -> Job:
+        from virtfleet.model.plan import Reason
+
         plan = await self.plan(action, avoid=avoid)
+        why = Reason(text=f"{before.plan.title}: {before.error}", warning=True)
+        plan = replace(plan, reasons=(why, *plan.reasons))
         room = self.desk.room(plan)
         origin = f"next attempt of {before.id}"
         return await self.jobs.submit(plan, origin=origin, batch=before.batch, room=room)

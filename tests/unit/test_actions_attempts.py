@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from unit.job_worlds import make, plan
-from virtfleet.actions.attempts import Attempts
+from virtfleet.actions.attempts import Attempts, New
 from virtfleet.errors import NoValidHostError
 from virtfleet.model.action import CreateVm
 from virtfleet.model.job import Job, JobState, StepRecord
@@ -33,7 +33,7 @@ class World:
         await asyncio.sleep(0)
         return self.ends[number]
 
-    async def _again(self, action: CreateVm, avoid: Sequence[str], before: Job) -> Job:
+    async def _again(self, action: New, avoid: Sequence[str], before: Job) -> Job:
         self.avoided.append(tuple(avoid))
         if not self.next:
             raise NoValidHostError("nowhere")

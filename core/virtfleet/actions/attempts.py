@@ -1,8 +1,10 @@
-"""A new VM whose host had no room after all goes to the next: somebody else was quicker.
+"""A new VM whose host had no room after all goes to the next, a new volume whose pool failed likewise.
 
 A plan is made from what hosts showed; the claim is made on the host, under its
 lock. When that refuses, what was made for the VM is taken back, and it is
-planned anew without that host, three times in all (as Nova does).
+planned anew without that host, three times in all (as Nova does). A pool may
+fail in the middle (full, gone): what was made is taken back, and the next one
+is tried, if it was ours to choose (as Cinder does).
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from virtfleet.errors import NoRoomError, VirtfleetError
 from virtfleet.model.action import CreateVm
+from virtfleet.model.action_volumes import CloneVolume, CreateVolume
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
-Again = Callable[[CreateVm, Sequence[str], Job], Awaitable[Job]]
-"""Plans it anew without these hosts and begins it."""
+New = CreateVm | CreateVolume | CloneVolume
+Again = Callable[[New, Sequence[str], Job], Awaitable[Job]]
+"""Plans it anew without these hosts, or pools as HOST/POOL, and begins it."""
 
 
 class Attempts:
@@ -55,20 +59,33 @@ class Attempts:
         try:
             ended = await self._wait(job.id)
             action = job.plan.action
-            if not isinstance(action, CreateVm) or not had_no_room(ended):
+            if not isinstance(action, New) or not may_go_on(ended):
                 return
-            hosts = (*refused, job.plan.host)
-            made = await self._again(action, hosts, ended)
+            places = (*refused, place_of(job.plan))
+            made = await self._again(action, places, ended)
         except VirtfleetError as error:
-            log.info("no other host for %s: %s", job.plan.name, error)
+            log.info("no other place for %s: %s", job.plan.name, error)
         else:
             self._next[job.id] = made.id
-            self.follow(made, hosts)
+            self.follow(made, places)
 
 
 def is_ours_to_place(plan: Plan) -> bool:
-    return isinstance(plan.action, CreateVm) and not plan.action.host
+    action = plan.action
+    if isinstance(action, CreateVm):
+        return not action.host
+    if isinstance(action, CloneVolume):
+        return bool(action.type and not action.pool)
+    return isinstance(action, CreateVolume) and not action.pool
 
 
-def had_no_room(job: Job) -> bool:
-    return job.state is JobState.FAILED and any(each.code == NoRoomError.code for each in job.records)
+def place_of(plan: Plan) -> str:
+    """The host of a VM, HOST/POOL of a volume."""
+    return f"{plan.host}/{plan.steps[0].args['pool']}" if plan.kind == "volume" else plan.host
+
+
+def may_go_on(job: Job) -> bool:
+    """Whether it is to be tried elsewhere: all of it was taken back, and it was the place that failed."""
+    if job.state is not JobState.FAILED:
+        return False
+    return job.plan.kind == "volume" or any(each.code == NoRoomError.code for each in job.records)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from virtfleet.actions import storage
-from virtfleet.model import FleetSnapshot, HostView, Maintenance, Vm
+from virtfleet.model import FleetSnapshot, HostView, Maintenance, Vm, Volume
 from virtfleet.model.plan import Condition
 from virtfleet.query.numbers import ranges
 
@@ -122,6 +122,55 @@ def _volume_unused(condition: Condition, snapshot: FleetSnapshot) -> str:
     return f"{user.text} stands on {volume.pool}/{volume.name} now" if user is not None else ""
 
 
+def _volume_run_by(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: the volume's path, and the hosts on which VMs that have it run."""
+    host = _host(condition, snapshot)
+    volume = _at(host, condition.value["path"])
+    if host is None or volume is None:
+        return f"there is no volume {condition.name} on {condition.host} any more"
+    running = [each for each in storage.vms_on(volume, host, snapshot) if each[1].state.active]
+    if {seer.name for seer, _ in running} == set(condition.value["hosts"]):
+        return ""
+    names = ", ".join(f"{vm.name}@{seer.name}" for seer, vm in running) or "no VM that runs"
+    return f"{names} has {condition.name} now"
+
+
+def _volume_users(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: the volume's path, and the VMs that had it."""
+    host = _host(condition, snapshot)
+    volume = _at(host, condition.value["path"])
+    if host is None or volume is None:
+        return f"there is no volume {condition.name} on {condition.host} any more"
+    users = sorted(f"{vm.name}@{seer.name}" for seer, vm in storage.vms_on(volume, host, snapshot))
+    if users == list(condition.value["users"]):
+        return ""
+    return f"{', '.join(users) or 'nobody'} has {condition.name} now"
+
+
+def _volume_written_by(condition: Condition, snapshot: FleetSnapshot) -> str:
+    host = _host(condition, snapshot)
+    volume = _at(host, condition.value["path"])
+    if host is None or volume is None:
+        return f"there is no volume {condition.name} on {condition.host} any more"
+    names = [f"{vm.name}@{seer.name}" for seer, vm in storage.writers(volume, host, snapshot)]
+    return f"{', '.join(names)} runs and writes to {condition.name} now" if names else ""
+
+
+def _volume_size(condition: Condition, snapshot: FleetSnapshot) -> str:
+    """`value`: its pool and its size."""
+    host = _host(condition, snapshot)
+    volume = storage.volume_named(host, condition.value["pool"], condition.name) if host is not None else None
+    if volume is None:
+        return f"there is no volume {condition.name} on {condition.host} any more"
+    if volume.capacity == condition.value["size"]:
+        return ""
+    return f"{condition.name} has {volume.capacity or 0} bytes now, and had {condition.value['size']}"
+
+
+def _at(host: HostView | None, path: str) -> Volume | None:
+    return next((each for each in host.volumes if each.path == path), None) if host is not None else None
+
+
 def _pool_active(condition: Condition, snapshot: FleetSnapshot) -> str:
     """`value`: bytes that must be available; unknown room is no obstacle."""
     host = _host(condition, snapshot)
@@ -215,6 +264,10 @@ CHECKS: Mapping[str, Check] = {
     "vm-sources": _vm_sources,
     "volume-free": _volume_free,
     "volume-unused": _volume_unused,
+    "volume-run-by": _volume_run_by,
+    "volume-users": _volume_users,
+    "volume-written-by": _volume_written_by,
+    "volume-size": _volume_size,
     "pool-active": _pool_active,
     "network-active": _network_active,
     "memory-free": _memory_free,

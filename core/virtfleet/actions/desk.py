@@ -14,6 +14,7 @@ from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import NoValidHostError, VirtfleetError
 from virtfleet.model import FleetSnapshot, HostView, Vm
 from virtfleet.model.action import Action, CloneVm, CreateVm, MigrateVm, ResizeVm, VmRef
+from virtfleet.model.action_volumes import AttachVolume, CloneVolume, CreateVolume, ExtendVolume, UploadVolume
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from virtfleet.decide.explain import Explanation
     from virtfleet.decide.ledger import Ledger
     from virtfleet.decide.migration import Way
+    from virtfleet.decide.pool_table import PoolTable
     from virtfleet.decide.quotas import Room
 
+_ON_VOLUMES = CreateVolume | CloneVolume | ExtendVolume | UploadVolume | AttachVolume
 _FAILED_LATELY = 600.0
 """Seconds for which a build that failed counts against its host."""
 
@@ -44,6 +47,7 @@ class Desk:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._ledger: Ledger | None = None
+        self._pools: PoolTable | None = None
         seed = fleet.settings.scheduler.seed
         self._dice = Random(seed)  # noqa: S311 - no secret
 
@@ -135,10 +139,10 @@ class Desk:
         for claim in plan.claims:
             settings = self._fleet.settings.projects.get(claim.project)
             if settings is not None:
-                from virtfleet.decide.quotas import Room, uses
+                from virtfleet.decide.quotas import Room, uses, volumes_seen
 
                 have = uses(self._fleet.snapshot, self._fleet.settings, claim.project)
-                return Room(claim.project, settings.quota, have)
+                return Room(claim.project, settings.quota, have, *volumes_seen(self._fleet.snapshot))
         return None
 
     async def _world(
@@ -150,10 +154,31 @@ class Desk:
         place_on: str = "",
     ) -> World:
         world = await world_for(action, self._fleet, beside, stale_ok=self._fleet.stale_ok)
+        if isinstance(action, _ON_VOLUMES):
+            table = self._pools
+            if table is None:
+                from virtfleet.decide.pool_table import PoolTable
+
+                table = self._pools = PoolTable(self._fleet.settings)
+            return world.with_pools(table, _running(jobs), avoid, _owners(jobs))
         if not isinstance(action, CreateVm | CloneVm | ResizeVm | MigrateVm):
             return world
-        running = tuple(job.plan for job in jobs if job.state.active)
-        return world.with_fleet(self.ledger(jobs), running, avoid, place_on, self._dice)
+        return world.with_fleet(self.ledger(jobs), _running(jobs), avoid, place_on, self._dice)
+
+
+def _running(jobs: Sequence[Job]) -> tuple[Plan, ...]:
+    return tuple(job.plan for job in jobs if job.state.active)
+
+
+def _owners(jobs: Sequence[Job]) -> dict[str, str]:
+    """For which project each volume was made, as far as these jobs tell."""
+    return {
+        claim.uuid: claim.project
+        for job in jobs
+        if job.state is JobState.DONE and job.plan.kind == "volume"
+        for claim in job.plan.claims
+        if claim.uuid == job.plan.uuid
+    }
 
 
 def _material(action: CreateVm) -> tuple[object, ...]:

@@ -24,6 +24,9 @@ _FAMILIES = {
     **{f"vm.snapshot.{verb}": "snapshots" for verb in ("create", "revert", "delete")},
     **{f"vm.{verb}": "devices" for verb in ("media.insert", "media.eject", "nic.attach", "nic.detach")},
     **{f"host.{verb}": "hosts" for verb in ("disable", "enable")},
+    **{f"volume.{verb}": "volumes" for verb in ["create", "delete", "clone", "extend"]},
+    **{f"volume.{verb}": "volume_bytes" for verb in ["upload", "download"]},
+    **{f"volume.{verb}": "volume_disks" for verb in ["attach", "detach"]},
 }
 """Modules of this package, imported when one of their verbs is planned: each has `plan(action, world)`."""
 

@@ -82,7 +82,7 @@ def everywhere(volume: Volume, host: HostView, snapshot: FleetSnapshot) -> Volum
     return Volumes(volume.name, tuple(seers), frozenset(paths))
 
 
-def _is_on(disk: VmDisk, volume: Volumes, pools: frozenset[str]) -> bool:
+def is_on(disk: VmDisk, volume: Volumes, pools: frozenset[str]) -> bool:
     """Whether a disk of a VM on a host with these pools of the storage is that volume."""
     source = disk.source
     if not source:
@@ -105,7 +105,26 @@ def vms_on(volume: Volume, host: HostView, snapshot: FleetSnapshot) -> list[tupl
         (seer, vm)
         for seer, pools in found.seers
         for vm in seer.vms
-        if any(_is_on(disk, found, pools) for disk in vm.info.disks)
+        if any(is_on(disk, found, pools) for disk in vm.info.disks)
+    ]
+
+
+def seen_from(seer: HostView, volume: Volume, host: HostView, snapshot: FleetSnapshot) -> Volume | None:
+    """A volume of `host` as another host has it; None: that one does not see it."""
+    for view, pools in everywhere(volume, host, snapshot).seers:
+        if view.name == seer.name:
+            return next((x for x in view.volumes if x.pool in pools and x.name == volume.name), None)
+    return None
+
+
+def writers(volume: Volume, host: HostView, snapshot: FleetSnapshot) -> list[tuple[HostView, Vm]]:
+    """The VMs that run and may write to it."""
+    found = everywhere(volume, host, snapshot)
+    return [
+        (seer, vm)
+        for seer, pools in found.seers
+        for vm in seer.vms
+        if vm.state.active and any(is_on(disk, found, pools) and not disk.readonly for disk in vm.info.disks)
     ]
 
 

@@ -18,6 +18,8 @@ from virtfleet.model.project import Claim, Use
 
 if TYPE_CHECKING:
     from virtfleet.decide.ledger import Ledger
+    from virtfleet.decide.pool_table import PoolTable
+    from virtfleet.images.probe import Probed
 
 _OUI = (0x52, 0x54, 0x00)
 """QEMU's and KVM's prefix of MAC addresses."""
@@ -53,11 +55,17 @@ class World:
     running: tuple[Plan, ...] = ()
     """Of jobs that are not over: what they take may not be seen yet."""
     avoid: tuple[str, ...] = ()
-    """Hosts that a VM was refused by just now."""
+    """Hosts that a VM was refused by just now; of a volume, pools as HOST/POOL."""
     place_on: str = ""
     """The host that was chosen for it together with others."""
     ledger: Ledger | None = None
     """Of the fleet, kept from plan to plan; None: one is made."""
+    pools: PoolTable | None = None
+    """The same for volumes."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Projects for which volumes were made, as far as jobs tell; by the volume's id."""
+    upload: Probed | None = None
+    """Of a file that is to become a volume."""
     dice: Random | None = None
     new_uuid: Callable[[], str] = new_uuid
     new_mac: Callable[[], str] = new_mac
@@ -76,6 +84,21 @@ class World:
             ledger = Ledger(self.settings)
         ledger.follow(self.snapshot)
         return ledger
+
+    def with_pools(
+        self, pools: PoolTable, running: tuple[Plan, ...], avoid: tuple[str, ...], owners: Mapping[str, str]
+    ) -> World:
+        return replace(self, pools=pools, running=running, avoid=avoid, owners=owners)
+
+    def followed_pools(self) -> PoolTable:
+        """The table of pools as of this snapshot."""
+        table = self.pools
+        if table is None:
+            from virtfleet.decide.pool_table import PoolTable
+
+            table = PoolTable(self.settings)
+        table.follow(self.snapshot)
+        return table
 
     @property
     def claims(self) -> list[Claim]:

@@ -24,6 +24,7 @@ Bytes = Annotated[int, Meta(ge=0, extra={"bytes": True})]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Ratio = Annotated[float, Meta(gt=0, le=1000)]
+Percentage = Annotated[float, Meta(ge=0, le=100)]
 Weight = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Interval = Annotated[float, Meta(ge=0.5, le=3600)]
 PathText = Annotated[str, Meta(extra={"path": True})]
@@ -128,8 +129,17 @@ class PoolSelector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VolumeType(msgspec.Struct, frozen=True, kw_only=True):
+    """What volumes of a type may use, and how far its pools may be promised; a volume without a type is of
+    one with all defaults."""
+
     pools: PoolSelector = PoolSelector()
     provisioning: Literal["thin", "thick"] = "thin"
+    max_over_subscription: Annotated[float, Meta(ge=1, le=1000)] = 20.0
+    """Of thin ones: how often what is there may be promised."""
+    reserved_percentage: Percentage = 0.0
+    """Of each pool, never given to volumes."""
+    full_at: Percentage = 90.0
+    """Of a pool's physical size: past it the pool takes no more volumes, thin ones neither."""
 
 
 class TypeQuota(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +207,15 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
     weights: WeightsOfZone = WeightsOfZone()
 
 
+class VolumeWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """How much each weigher counts when a pool is chosen; a negative number packs instead of spreading."""
+
+    capacity: Weight = 1.0
+    """What may still be promised of it, or written to it if its volumes are thick."""
+    volumes: Weight = 0.0
+    """Volumes that are in it."""
+
+
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """Of the weigher `metrics`: how much each live figure counts; 0: not at all."""
 
@@ -210,6 +229,8 @@ class Scheduler(msgspec.Struct, frozen=True, kw_only=True):
     """How the host of a VM is chosen."""
 
     weights: Weights = Weights()
+    volume_weights: VolumeWeights = VolumeWeights()
+    """The same when the pool of a volume is chosen."""
     metrics: Metrics = Metrics()
     host_subset_size: Positive = 1
     """One of so many of the best is taken at random."""

@@ -14,7 +14,7 @@ import msgspec
 
 from virtfleet.config.settings import FleetSettings, PoolSelector, Quota
 from virtfleet.model import FleetSnapshot, HostView, Vm, Volume
-from virtfleet.model.project import DEFAULT, Claim, Use, VolumeUse
+from virtfleet.model.project import DEFAULT, Claim, Use, VolumeUse, volume_id
 from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
@@ -39,6 +39,10 @@ class Room(msgspec.Struct, frozen=True):
     quota: Quota
     have: Mapping[str, Use]
     """What each of its VMs takes, by UUID."""
+    attached: frozenset[str] = frozenset()
+    """Volumes that a VM has, which count with it, by their ids."""
+    loose: frozenset[str] = frozenset()
+    """Volumes that are there and that no VM has: each counts for the project that it was made for."""
 
 
 def project_of(vm: Vm) -> str:
@@ -109,6 +113,21 @@ def uses(snapshot: FleetSnapshot, settings: FleetSettings, project: str) -> dict
         if project_of(vm) == project:
             _add(found, vm.uuid, volumes.use(host, vm))
     return found
+
+
+def volumes_seen(snapshot: FleetSnapshot) -> tuple[frozenset[str], frozenset[str]]:
+    """The ids of volumes that VMs have, and of those that none has."""
+    known: set[str] = set()
+    attached: set[str] = set()
+    for host in snapshot.hosts.values():
+        identities = {pool.name: pool.identity for pool in host.pools}
+        used = {disk.source for vm in host.vms for disk in vm.info.disks if disk.source}
+        for volume in host.volumes:
+            name = volume_id(identities.get(volume.pool, f"local:{host.name}:{volume.pool}"), volume.name)
+            known.add(name)
+            if volume.path in used or f"{volume.pool}/{volume.name}" in used:
+                attached.add(name)
+    return frozenset(attached), frozenset(known - attached)
 
 
 def usage(snapshot: FleetSnapshot, settings: FleetSettings) -> dict[str, Use]:

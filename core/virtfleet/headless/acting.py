@@ -201,13 +201,24 @@ async def perform(
         return
     watcher = Watcher(engine, ids)
     try:
-        outcome.jobs += await asyncio.gather(*(engine.finished(number) for number in ids))
+        ended = await asyncio.gather(*(engine.finished(number) for number in ids))
+        outcome.jobs += ended
+        watcher.close()
+        tell_of_attempts(engine, ids, ended)
     except asyncio.CancelledError:
         watcher.close()
         await undo_all(engine, [job.id for job in engine.jobs.active])
         raise
     finally:
         watcher.close()
+
+
+def tell_of_attempts(engine: Engine, ids: Sequence[str], ended: Sequence[Job]) -> None:
+    """Says of what was tried in another place first."""
+    for number, job in zip(ids, ended, strict=True):
+        if job.id != number:
+            first = engine.jobs.get(number)
+            diagnostics.note(f"{first.title}: {first.error}; so instead: {job.title}")
 
 
 def hand_over(number: str, options: Options) -> None:

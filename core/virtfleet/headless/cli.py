@@ -21,6 +21,7 @@ from virtfleet.headless import (
     vm_reach,
     vm_shape,
     vm_verbs,
+    volume_verbs,
 )
 from virtfleet.headless.options import (
     LISTING,
@@ -135,7 +136,7 @@ _vm = _noun("vm", "VMs", "Virtual machines.")
 for _module in (vm_verbs, vm_shape, vm_create, vm_reach, vm_moving):
     _module.register(_vm)
 _noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
-_noun("volume", "volumes", "Volumes of storage pools.")
+volume_verbs.register(_noun("volume", "volumes", "Volumes of storage pools."))
 _noun("network", "virtual networks", "Virtual networks.")
 
 

@@ -27,13 +27,15 @@ _SEEN = 600.0
 _OURS = 7312646
 """First half of the number of PostgreSQL's lock; the second is the project's."""
 _COUNT = tuple(state.value for state in JobState if state.active or state is JobState.BROKEN)
-_GREW_OTHERWISE = "vm.delete"
+_OF_VOLUMES = '{"vms":0,%'
+"""What is written of a use without a VM."""
+_GOES = ("vm.delete", "volume.delete")
 
 
 def claim(connection: sa.Connection, job: Job, room: Room | None) -> None:
     """Writes down what the job's plan claims. RefusedError: there is no room for it, with the figures."""
     plan = job.plan
-    if plan.verb == _GREW_OTHERWISE or plan.claims or job.origin.startswith("undo "):
+    if plan.verb in _GOES or (plan.claims and plan.kind != "volume") or job.origin.startswith("undo "):
         _forget(connection, plan.uuid)
     if not plan.claims:
         return
@@ -41,7 +43,7 @@ def claim(connection: sa.Connection, job: Job, room: Room | None) -> None:
         if connection.dialect.name == "postgresql":  # SQLite writes one transaction at a time anyway
             number = zlib.crc32(room.project.encode()) - (1 << 31)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OURS, number)))
-        have = with_claims(room.have, _standing(connection, room.project))
+        have = with_claims(room.have, _standing(connection, room))
         if reasons := excess(room.project, have, plan.claims, room.quota):
             raise RefusedError(f"{plan.title}: {'; '.join(reasons)}", cure="raise its quota, or make room")
     connection.execute(
@@ -58,20 +60,22 @@ def claim(connection: sa.Connection, job: Job, room: Room | None) -> None:
     )
 
 
-def _standing(connection: sa.Connection, project: str) -> list[Claim]:
+def _standing(connection: sa.Connection, room: Room) -> list[Claim]:
     """The claims on a project that count."""
     alive = sa.or_(
         jobs.c.state.in_(_COUNT),
         sa.and_(jobs.c.state == JobState.DONE.value, jobs.c.ended > time.time() - _SEEN),
     )
+    lasting = sa.and_(jobs.c.state == JobState.DONE.value, claims.c.use.like(_OF_VOLUMES))
     query = (
-        sa.select(claims.c.uuid, claims.c.use)
+        sa.select(claims.c.uuid, claims.c.use, alive.label("alive"))
         .join(jobs, jobs.c.id == claims.c.job)
-        .where(claims.c.project == project, alive)
+        .where(claims.c.project == room.project, sa.or_(alive, lasting))
     )
     return [
-        Claim(project=project, uuid=uuid, use=msgspec.json.decode(use, type=Use))
-        for uuid, use in connection.execute(query)
+        Claim(project=room.project, uuid=uuid, use=msgspec.json.decode(use, type=Use))
+        for uuid, use, counts in connection.execute(query)
+        if uuid not in room.attached and (counts or uuid in room.loose)
     ]
 
 

@@ -28,6 +28,8 @@ UNDOABLE = frozenset(
         "vm.nic.detach",
         "host.disable",
         "host.enable",
+        "volume.attach",
+        "volume.detach",
     }
 )
 """Verbs whose jobs can be taken back when they are done."""

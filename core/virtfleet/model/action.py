@@ -16,6 +16,16 @@ from virtfleet.model.action_base import VmRef as VmRef
 from virtfleet.model.action_hosts import DisableHost as DisableHost
 from virtfleet.model.action_hosts import EnableHost as EnableHost
 from virtfleet.model.action_moving import MigrateVm as MigrateVm
+from virtfleet.model.action_volumes import (
+    AttachVolume,
+    CloneVolume,
+    CreateVolume,
+    DeleteVolume,
+    DetachVolume,
+    DownloadVolume,
+    ExtendVolume,
+    UploadVolume,
+)
 
 # ---------------------------------------------------------------- power
 
@@ -274,6 +284,14 @@ Action = (
     | DisableHost
     | EnableHost
     | MigrateVm
+    | CreateVolume
+    | DeleteVolume
+    | CloneVolume
+    | ExtendVolume
+    | UploadVolume
+    | DownloadVolume
+    | AttachVolume
+    | DetachVolume
 )
 
 

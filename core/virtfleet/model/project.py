@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import uuid
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ DEFAULT = "default"
 """The project of VMs that name none."""
 
 
+_VOLUMES = uuid.UUID("6f0f2d5e-2f6b-5c0e-9f53-3d6f2c1f7a10")
 _Joining = Callable[[int, int], int]
 
 
@@ -58,8 +60,13 @@ class Use(msgspec.Struct, frozen=True):
         )
 
 
+def volume_id(storage: str, name: str) -> str:
+    """A UUID for a volume, the same from every host that sees its storage: libvirt gives it none."""
+    return str(uuid.uuid5(_VOLUMES, f"{storage}\n{name}"))
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What a VM will take once a plan is carried out, whatever it takes now."""
+    """What a VM, or a volume that no VM has, will take once a plan is carried out, whatever it takes now."""
 
     project: str
     uuid: str

@@ -26,6 +26,9 @@ from virtfleet.hypervisor.acts import (
     ready,
     seed,
     snapshots,
+    volume_bytes,
+    volume_disks,
+    volume_verbs,
     volumes,
 )
 from virtfleet.hypervisor.call import Operation
@@ -47,6 +50,9 @@ _MODULES = (
     hostfile,
     migrate,
     arrive,
+    volume_verbs,
+    volume_bytes,
+    volume_disks,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import libvirt
@@ -101,7 +101,7 @@ def _change(domain: libvirt.virDomain, drive: Element, path: str) -> None:
     domain.updateDeviceFlags(etree.tostring(drive, encoding="unicode"), affected(domain))
 
 
-_VIEWS = (
+VIEWS = (
     (libvirt.VIR_DOMAIN_AFFECT_LIVE, 0),
     (libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_XML_INACTIVE),
 )
@@ -122,7 +122,7 @@ async def _attach(call: Call) -> dict[str, Any]:
         if args.get("model"):
             etree.SubElement(nic, "model", type=args["model"])
         wanted = affected(domain)
-        lacks = [flag for flag, view in _VIEWS if wanted & flag and _nic(domain, args["mac"], view) is None]
+        lacks = [flag for flag, view in VIEWS if wanted & flag and _nic(domain, args["mac"], view) is None]
         if lacks:
             domain.attachDeviceFlags(etree.tostring(nic, encoding="unicode"), sum(lacks))
         return {}
@@ -134,25 +134,35 @@ async def _attach(call: Call) -> dict[str, Any]:
 async def _detach(call: Call) -> dict[str, Any]:
     """HostError: its guest does not let go of it; then the definition still has it, too."""
     mac = str(call.args["mac"])
+    return await let_go(call, lambda domain, view: _nic(domain, mac, view), mac)
+
+
+async def let_go(
+    call: Call, find: Callable[[libvirt.virDomain, int], Element | None], what: str
+) -> dict[str, Any]:
+    """Takes the device that `find(domain, view)` finds out of a VM, now and at its next boot.
+
+    HostError: its guest does not let go of it; then the definition still has it, too.
+    """
 
     def detach(domain: libvirt.virDomain, flag: int, view: int) -> bool:
         """Whether it was there."""
-        nic = _nic(domain, mac, view) if affected(domain) & flag else None
-        if nic is not None:
-            domain.detachDeviceFlags(etree.tostring(nic, encoding="unicode"), flag)
-        return nic is not None
+        device = find(domain, view) if affected(domain) & flag else None
+        if device is not None:
+            domain.detachDeviceFlags(etree.tostring(device, encoding="unicode"), flag)
+        return device is not None
 
     def ask(domain: libvirt.virDomain) -> bool:
         with contextlib.suppress(libvirt.libvirtError):  # it was asked already
-            return detach(domain, *_VIEWS[0])
+            return detach(domain, *VIEWS[0])
         return True
 
     def is_in(domain: libvirt.virDomain) -> bool:
-        return bool(domain.isActive()) and _nic(domain, mac, 0) is not None
+        return bool(domain.isActive()) and find(domain, 0) is not None
 
     async with host_lock(call, lock_name(call.args["uuid"])):
         try:
-            await on_domain(call, lambda domain: detach(domain, *_VIEWS[0]))
+            await on_domain(call, lambda domain: detach(domain, *VIEWS[0]))
             # libvirt waits 5 s for the guest and says yes in any case. One that boots does not hear it.
             for _ in range(_ASKED):
                 if not await on_domain(call, is_in):
@@ -163,10 +173,10 @@ async def _detach(call: Call) -> dict[str, Any]:
                     await on_domain(call, ask)
             else:
                 raise HostError(
-                    f"its guest does not let go of {mac}",
+                    f"its guest does not let go of {what}",
                     cure="try again when it has booted, or when it is shut off",
                 )
-            await on_domain(call, lambda domain: detach(domain, *_VIEWS[1]))
+            await on_domain(call, lambda domain: detach(domain, *VIEWS[1]))
         except NotFoundError:
             return {"left": "the VM is gone"}
     return {}

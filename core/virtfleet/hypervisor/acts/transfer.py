@@ -23,7 +23,7 @@ from virtfleet.hypervisor.call import Call
 from virtfleet.hypervisor.lanes import Lane
 from virtfleet.hypervisor.reach import reach_for
 
-_FOREVER = 7 * 86400.0
+FOREVER = 7 * 86400.0
 """The call itself has no deadline: progress has."""
 _numbers = itertools.count(1)
 
@@ -90,27 +90,27 @@ async def upload(
             stream.sendAll(read, [0])
             stream.finish()
         except libvirt.libvirtError as error:
-            _abort(stream)
-            if full(error) or _is_full(volume, size):
+            abort(stream)
+            if full(error) or is_full(volume, size):
                 raise no_room(volume.storagePoolLookupByVolume(), size) from None
             raise
         except BaseException:
-            _abort(stream)
+            abort(stream)
             raise
 
     try:
-        await lane.call(work, _FOREVER, linger=0.0)  # bytes that come late harm nobody
+        await lane.call(work, FOREVER, linger=0.0)  # bytes that come late harm nobody
     except asyncio.CancelledError:
         stop = True
         raise
 
 
-def _abort(stream: libvirt.virStream) -> None:
+def abort(stream: libvirt.virStream) -> None:
     with contextlib.suppress(libvirt.libvirtError):
         stream.abort()
 
 
-def _is_full(volume: libvirt.virStorageVol, wanted: int) -> bool:
+def is_full(volume: libvirt.virStorageVol, wanted: int) -> bool:
     """Whether its pool has no room left: some drivers only say that the stream broke."""
     try:
         pool = volume.storagePoolLookupByVolume()

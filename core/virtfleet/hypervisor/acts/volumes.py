@@ -65,6 +65,15 @@ def user_of(conn: libvirt.virConnect, path: str, but: str = "") -> str:
     return ""
 
 
+def overlay_of(pool: libvirt.virStoragePool, path: str) -> str:
+    """Name of a volume of the pool that stands on the one at `path`; or empty."""
+    for volume in pool.listAllVolumes(0):
+        with contextlib.suppress(libvirt.libvirtError, ValueError):  # it may vanish meanwhile
+            if _text(parse(volume.XMLDesc(0)), "backingStore/path") == path:
+                return clean(volume.name(), 200)
+    return ""
+
+
 def volume_xml(
     name: str,
     capacity: int,
@@ -111,7 +120,10 @@ def no_room(pool: libvirt.virStoragePool, wanted: int) -> VirtfleetError:
 
 
 async def _create(call: Call) -> dict[str, Any]:
-    """Makes it; `backing` {pool, volume, format} as an overlay. Existing: only `again`, if it is the same."""
+    """Makes it; `backing` {pool, volume, format} as an overlay. Existing: only `again`, if it is the same.
+
+    `allocation`: bytes that are taken at once; `preallocate`: that a qcow2 takes all of them.
+    """
     args = call.args
     wanted = int(args["capacity"])
 
@@ -129,7 +141,8 @@ async def _create(call: Call) -> dict[str, Any]:
             args["name"], wanted, args["format"], allocation=args.get("allocation"), backing=backing
         )
         try:
-            return str(pool.createXML(xml, 0).path())
+            flags = libvirt.VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA if args.get("preallocate") else 0
+            return str(pool.createXML(xml, flags).path())
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
                 raise RefusedError(
@@ -148,7 +161,7 @@ def _is_made(volume: libvirt.virStorageVol, args: Mapping[str, Any], backing: st
     root = parse(volume.XMLDesc(0))
     return (
         _text(root, "capacity") == str(args["capacity"])
-        and _format(root) == args["format"]
+        and (_format(root) or "raw") == args["format"]
         and _text(root, "backingStore/path") == backing
     )
 
@@ -168,6 +181,7 @@ async def _delete(call: Call) -> dict[str, Any]:
 
     `path`: it must still be there. `made` {capacity, format, backing: {pool, volume}?}: of an undo that is
     not certain, it must look like what we would have made, else it is left alone and `left` says why.
+    `overlays`: refused also while another volume of its pool stands on it.
     """
     args = call.args
 
@@ -186,6 +200,8 @@ async def _delete(call: Call) -> dict[str, Any]:
             if call.uncertain:
                 return {"left": f"{other} uses it"}
             raise RefusedError(f"volume {args['name']} is used by {other}: not deleted")
+        if args.get("overlays") and (overlay := overlay_of(pool, path)):
+            raise RefusedError(f"{overlay} stands on volume {args['name']}: not deleted")
         made = args.get("made")
         if call.uncertain and made is not None:
             base = made.get("backing")
