@@ -17,6 +17,7 @@ from virtfleet.headless import (
     output,
     placement_commands,
     vm_create,
+    vm_moving,
     vm_reach,
     vm_shape,
     vm_verbs,
@@ -131,7 +132,7 @@ def _noun(name: str, plural: str, what: str) -> Group:
 _host = _noun("host", "hosts", "Hypervisors.")
 host_verbs.register(_host)
 _vm = _noun("vm", "VMs", "Virtual machines.")
-for _module in (vm_verbs, vm_shape, vm_create, vm_reach):
+for _module in (vm_verbs, vm_shape, vm_create, vm_reach, vm_moving):
     _module.register(_vm)
 _noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
 _noun("volume", "volumes", "Volumes of storage pools.")

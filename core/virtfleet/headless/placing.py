@@ -42,12 +42,23 @@ class Wanted:
     vm: str
 
 
-def _show(
-    rows: Sequence[Any], noun: Noun[Any], options: Options, missing: formats.Missing, code: int = Exit.DONE
+def show_rows(
+    rows: Sequence[Any],
+    noun: Noun[Any],
+    options: Options,
+    missing: formats.Missing,
+    code: int = Exit.DONE,
+    *,
+    filtered: bool = True,
 ) -> int:
-    """Print rows as they were asked for. Returns the exit code: `code`, or 3 when hosts are missing."""
-    matches = compile_filter(options.filter, noun).matches
-    kept = [row for row in rows if matches(row)]
+    """Print rows as they were asked for. Returns the exit code: `code`, or 3 when hosts are missing.
+
+    `filtered` False: --filter chose something else, and not among these rows.
+    """
+    kept = list(rows)
+    if filtered:
+        matches = compile_filter(options.filter, noun).matches
+        kept = [row for row in rows if matches(row)]
     if spec := parse_sort(options.sort, noun):
         kept = sort_rows(kept, spec, noun.fields)
     fields = parse_columns(options.columns, noun) if options.columns else noun.fields
@@ -80,7 +91,7 @@ def explain(options: Options, wanted: Wanted) -> int:
         from virtfleet.decide.report import cases
 
         found = await (_for_vm(engine, wanted.vm) if wanted.vm else _for_new(engine, wanted))
-        code = _show(cases(found), CASES, options, missing, Exit.DONE if found.winner else Exit.REFUSED)
+        code = show_rows(cases(found), CASES, options, missing, Exit.DONE if found.winner else Exit.REFUSED)
         if options.output == "table" and not found.winner:
             diagnostics.note("no valid host")
         return code
@@ -128,7 +139,7 @@ def capacity(options: Options, *, by_host: bool) -> int:
         deaths = decide.deaths(ledger, engine.settings.flavors, now)
         rows = room(ledger, decide.room(ledger, engine.settings.flavors, now), deaths)
         shown = [row for row in rows if by_host or row.scope != "host"]
-        code = _show(shown, ROOM, options, missing, Exit.REFUSED if deaths.homeless else Exit.DONE)
+        code = show_rows(shown, ROOM, options, missing, Exit.REFUSED if deaths.homeless else Exit.DONE)
         for each in deaths.homeless:
             diagnostics.note(f"if {each.host} died, {each.name} would find no place")
         return code
@@ -144,10 +155,10 @@ def groups(options: Options, *, check: bool) -> int:
 
         rows = report.groups(engine.snapshot, engine.settings)
         if not check:
-            return _show(rows, GROUPS, options, missing)
+            return show_rows(rows, GROUPS, options, missing)
         broken = [row for row in rows if row.problems]
         hard = any(not row.soft for row in broken)
-        return _show(broken, GROUPS, options, missing, Exit.FAILED if hard else Exit.DONE)
+        return show_rows(broken, GROUPS, options, missing, Exit.FAILED if hard else Exit.DONE)
 
     return _with_fleet(options, work)
 
@@ -158,7 +169,7 @@ def projects(options: Options) -> int:
     async def work(engine: Engine, missing: formats.Missing) -> int:
         from virtfleet.decide import report
 
-        code = _show(report.projects(engine.snapshot, engine.settings), PROJECTS, options, missing)
+        code = show_rows(report.projects(engine.snapshot, engine.settings), PROJECTS, options, missing)
         if not engine.settings.store.url and any(engine.settings.projects.values()):
             diagnostics.note(_NO_STORE)
         return code
