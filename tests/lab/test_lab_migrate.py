@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,8 +23,10 @@ from lab.fleet import Plan as LabPlan
 from lab.host import LabHost
 from lab.jobsite import JobSite, job_site
 from lab.run import wait_until
+from virtfleet.actions.moving_steps import back
+from virtfleet.actions.running import StepRunner
 from virtfleet.errors import NoValidHostError, RefusedError
-from virtfleet.model.action import AssignVm, MigrateVm, SetAutostart, TagVm, VmRef
+from virtfleet.model.action import AssignVm, MigrateVm, ResumeVm, SetAutostart, TagVm, VmRef
 from virtfleet.model.job import Job, JobState
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -297,3 +301,86 @@ async def test_its_process_killed_and_the_job_rolled_back(site: JobSite, over: b
     assert digest(at, "local") == before
     assert images(site.lab.hosts["hv2"]) == (["mover.img"] if over else [])
     assert "urn:virtfleet:job:1" not in at.virsh("dumpxml mover")
+
+
+async def test_one_that_stands_in_a_migration_is_not_resumed_but_settled(site: JobSite) -> None:
+    """Moved by somebody else's client, which died between the hosts: paused here, perhaps running there."""
+    vm = await mover(site, "local")
+    before = digest(site.host, "local")
+    site.host.slow_link(SLOW)
+    other = site.lab.hosts["hv2"]
+    process = await asyncio.create_subprocess_exec(
+        *site.host.enter(120.0),
+        *f"virsh migrate --live --persistent --undefinesource --copy-storage-all --migrate-disks vda mover "
+        f"qemu+ssh://root@{other.address}/system tcp://{other.address}".split(),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await asyncio.to_thread(
+            wait_until,
+            lambda: "File total" in site.host.virsh("domjobinfo mover"),
+            "it is copied",
+            timeout=30,
+        )
+        other.freeze_libvirtd()
+        site.host.slow_link(None)
+        paused = lambda: "(migrating)" in site.host.virsh("domstate mover --reason")  # noqa: E731 - one look
+        await asyncio.to_thread(wait_until, paused, "it stands here", timeout=30)
+        await asyncio.sleep(1.0)  # its client asks the other host, which does not answer
+    finally:
+        for pid in site.host.pids("virsh"):
+            os.kill(pid, signal.SIGKILL)
+        await process.wait()
+    other.thaw_libvirtd()
+    with pytest.raises(RefusedError, match="mover stands in a migration"):
+        await site.engine.request("hv1", "vm.resume", {"uuid": vm.uuid}, 20.0)
+    await site.watched.until(lambda: site.vm("mover").stats.reason == "migrating", "it is seen so")
+    with pytest.raises(RefusedError, match="it might run on two hosts"):
+        await site.plan(ResumeVm(vm=vm))
+    two = {"source": "hv1", "to": "hv2", "uuid": vm.uuid, "name": "mover", "job": "j"}
+    arrive = {"uuid": vm.uuid, "name": "mover", "keeper": settings.stable_uuid(other.record, "none")}
+    args = {**two, "arrive": arrive, "uncertain": True}
+    left = await back(StepRunner(site.engine), args, 60.0, lambda done, total, text: None)
+    here, there = where(site)["hv1"], where(site)["hv2"]
+    assert sorted([*here, *there]) == ["mover running"]
+    assert ("left" in left) is bool(there)
+    assert digest(other if there else site.host, "local") == before
+
+
+async def test_on_the_command_line(site: JobSite) -> None:
+    await mover(site, "shared")
+    words = [
+        sys.executable,
+        "-m",
+        "virtfleet_tui",
+        "--fleet",
+        str(site.lab.fleet_file),
+        "vm",
+        "migrate",
+        "mover",
+    ]
+    paths = os.pathsep.join(str(ROOT / each) for each in ("core", "tui", "tests"))
+
+    async def run(*more: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            *more,
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    code, said = await run("--explain", "--output", "json")
+    (row,) = json.loads(said)["items"]
+    assert (code, row["vm"], row["host"], row["state"], row["copies"]) == (0, "mover", "hv2", "fits", None)
+    code, said = await run("--dry-run")
+    assert code == 0
+    assert "mover host: hv1 → hv2" in said
+    assert where(site) == HERE
+    code, said = await run("--to", "hv1")
+    assert (code, "it is on hv1 already" in said) == (4, True)
+    code, said = await run("--to", "hv2")
+    assert (code, where(site)) == (0, THERE), said

@@ -208,3 +208,21 @@ def test_attacks_are_value_errors(text: str) -> None:
 def test_text_in_any_encoding_declaration_and_lone_surrogates() -> None:
     assert parse('<?xml version="1.0" encoding="latin-1"?><a>é</a>').text == "é"
     assert vm_info("<domain><name>a\ud800b</name></domain>").name in ("a?b", "a\ufffdb")
+
+
+def test_what_ties_a_vm_to_its_host_is_named_once() -> None:
+    devices = (
+        "<hostdev mode='subsystem' type='usb'/><hostdev mode='subsystem' type='usb'/>"
+        "<hostdev mode='subsystem' type='mdev'/><hostdev mode='subsystem' type='pci'/>"
+        "<tpm><backend type='passthrough'/></tpm><tpm><backend type='emulator'/></tpm><shmem name='s'/>"
+        "<interface type='vdpa'/>"
+    )
+    info = vm_info(f"<domain><uuid>u</uuid><name>n</name><devices>{devices}</devices></domain>")
+    assert info.tied == (
+        "a USB device of its host",
+        "a mediated device (vGPU)",
+        "a vDPA network card",
+        "its host's TPM",
+        "memory shared with its host",
+    )
+    assert vm_info("<domain><uuid>u</uuid><name>n</name></domain>").tied == ()
