@@ -33,8 +33,12 @@ from virtfleet.errors import ConfigError
 from virtfleet.model import action as actions
 from virtfleet.model.action import Action, CreateVm, verb_of
 
-KINDS: dict[str, type[Any]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Action)}
-"""Action types by their tag."""
+_NOT_HERE = frozenset({"host.drain", "host.undrain"})
+"""They are more than one job: `host drain` carries them out."""
+KINDS: dict[str, type[Any]] = {
+    tag: kind for kind in get_args(Action) if (tag := str(kind.__struct_config__.tag)) not in _NOT_HERE
+}
+"""Action types by their tag, those that a file may have."""
 
 _OWN = frozenset({"action", "id", "needs", "vm", "count", "first"})
 _LARGEST_LOOP = 1000

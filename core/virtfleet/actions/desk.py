@@ -13,12 +13,13 @@ from virtfleet.actions.world import World
 from virtfleet.config.settings import FleetSettings
 from virtfleet.errors import NoValidHostError, VirtfleetError
 from virtfleet.model import FleetSnapshot, HostView, Vm
-from virtfleet.model.action import Action, CloneVm, CreateVm, MigrateVm, ResizeVm, VmRef
+from virtfleet.model.action import Action, CloneVm, CreateVm, DrainHosts, MigrateVm, ResizeVm, VmRef
 from virtfleet.model.action_volumes import AttachVolume, CloneVolume, CreateVolume, ExtendVolume, UploadVolume
 from virtfleet.model.job import Job, JobState
 from virtfleet.model.plan import Plan
 
 if TYPE_CHECKING:
+    from virtfleet.decide.drain import Drain
     from virtfleet.decide.explain import Explanation
     from virtfleet.decide.ledger import Ledger
     from virtfleet.decide.migration import Way
@@ -124,6 +125,12 @@ class Desk:
         world = await self._world(MigrateVm(vm=VmRef(host.name, vm.uuid, vm.name)), (), jobs)
         return matrix(host, vm, world)
 
+    async def drain(self, action: DrainHosts, jobs: Sequence[Job]) -> Drain:
+        """Where the VMs of these hosts would go now. NotFoundError, RefusedError."""
+        from virtfleet.actions.draining import decided
+
+        return decided(action, await self._world(action, (), jobs))
+
     def ledger(self, jobs: Sequence[Job]) -> Ledger:
         """As of the snapshot."""
         if self._ledger is None:
@@ -161,7 +168,7 @@ class Desk:
 
                 table = self._pools = PoolTable(self._fleet.settings)
             return world.with_pools(table, _running(jobs), avoid, _owners(jobs))
-        if not isinstance(action, CreateVm | CloneVm | ResizeVm | MigrateVm):
+        if not isinstance(action, CreateVm | CloneVm | ResizeVm | MigrateVm | DrainHosts):
             return world
         return world.with_fleet(self.ledger(jobs), _running(jobs), avoid, place_on, self._dice)
 

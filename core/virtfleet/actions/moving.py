@@ -64,11 +64,14 @@ def plan(action: MigrateVm, world: World) -> Plan:
     return _Planner(action, here, there, vm, way, end, world).plan()
 
 
-def matrix(here: HostView, vm: Vm, world: World) -> tuple[Way, ...]:
-    """Each other host, as a place for the VM."""
+def matrix(here: HostView, vm: Vm, world: World, *, with_group: bool = False) -> tuple[Way, ...]:
+    """Each other host, as a place for the VM. `with_group`: the rule of its group is not asked."""
     ledger = world.followed()
+    ask = moving_ask(here, vm, world)
+    if with_group:
+        ask = replace(ask, group="")
     with ledger.beside(promised(world)):
-        return ways(ledger, moving_ask(here, vm, world), here, vm, world.monotonic)
+        return ways(ledger, ask, here, vm, world.monotonic)
 
 
 def moving_ask(here: HostView, vm: Vm, world: World) -> Ask:
@@ -98,7 +101,7 @@ def _check_options(action: MigrateVm, vm: Vm, what: str) -> None:
 
 def _chosen(action: MigrateVm, here: HostView, vm: Vm, world: World, what: str) -> Way:
     """The host that was asked for, or the best. RefusedError, NoValidHostError with each host's reasons."""
-    found = matrix(here, vm, world)
+    found = matrix(here, vm, world, with_group=action.with_group)
     if action.to:
         if action.to not in world.snapshot.hosts:
             raise NotFoundError(f"no host {action.to!r} in this fleet")

@@ -27,6 +27,7 @@ _FAMILIES = {
     **{f"volume.{verb}": "volumes" for verb in ["create", "delete", "clone", "extend"]},
     **{f"volume.{verb}": "volume_bytes" for verb in ["upload", "download"]},
     **{f"volume.{verb}": "volume_disks" for verb in ["attach", "detach"]},
+    **{f"host.{verb}": "draining" for verb in ("drain", "undrain")},
 }
 """Modules of this package, imported when one of their verbs is planned: each has `plan(action, world)`."""
 

@@ -30,6 +30,10 @@ class Watcher:
         self._stop = engine.jobs.subscribe(lambda job: self._show())
         self._open = True
 
+    def follow(self, number: str) -> None:
+        """One more."""
+        self._ids.append(number)
+
     def close(self) -> None:
         if self._open:
             self._open = False

@@ -14,7 +14,9 @@ from virtfleet.model.action_base import Bytes, Count, _Action, _VmAction
 from virtfleet.model.action_base import FileRef as FileRef
 from virtfleet.model.action_base import VmRef as VmRef
 from virtfleet.model.action_hosts import DisableHost as DisableHost
+from virtfleet.model.action_hosts import DrainHosts as DrainHosts
 from virtfleet.model.action_hosts import EnableHost as EnableHost
+from virtfleet.model.action_hosts import UndrainHosts as UndrainHosts
 from virtfleet.model.action_moving import MigrateVm as MigrateVm
 from virtfleet.model.action_volumes import (
     AttachVolume,
@@ -283,6 +285,8 @@ Action = (
     | CloneVm
     | DisableHost
     | EnableHost
+    | DrainHosts
+    | UndrainHosts
     | MigrateVm
     | CreateVolume
     | DeleteVolume

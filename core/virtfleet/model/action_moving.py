@@ -36,3 +36,5 @@ class MigrateVm(_VmAction, frozen=True, kw_only=True, tag="vm.migrate"):
     within: Seconds | None = None
     """Seconds after which one that does not converge is given up, or `post_copy` begins; None: by its memory,
     800 s for each GiB."""
+    with_group: bool = False
+    """Its whole group is being moved: that the others are elsewhere yet is no obstacle."""

@@ -123,6 +123,8 @@ class VmInfo(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] = ()
     protected: bool = False
     ha_priority: int | None = None
+    drained_from: tuple[str, ...] = ()
+    """Hosts that it left when they were drained, the last one at the end."""
     # What it has of its host's cells and devices
     cpuset: tuple[int, ...] = ()
     """CPUs of the host for vCPUs that are not in `pinned`; empty: any."""

@@ -223,6 +223,15 @@ DETAILS: tuple[Field[VmRow], ...] = (
         priority=9,
     ),
     Field(
+        "drained_from",
+        "LEFT",
+        Unit.LIST,
+        "Hosts that it left when they were drained, the last one at the end.",
+        lambda row: row.vm.info.drained_from,
+        width=12,
+        priority=9,
+    ),
+    Field(
         "ha_priority",
         "HA",
         Unit.COUNT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from virtfleet.hypervisor.views.home import MOVE, names
 from virtfleet.hypervisor.views.pinning import pinning
 from virtfleet.hypervisor.views.reading import attribute, child, children, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
@@ -78,6 +79,7 @@ def vm_info(
         group=content(child(data, f"{_NS}group")),
         tags=tuple(dict.fromkeys(tag for each in children(data, f"{_NS}tag") if (tag := content(each)))),
         protected=_flag(child(data, f"{_NS}protected")),
+        drained_from=names(child(root, "metadata", f"{{{MOVE}}}move")),
         ha_priority=integer(content(child(data, f"{_NS}ha-priority"))),
         tied=tuple(dict.fromkeys(_ties(devices)))[:_MOST_TIES],
         **tied._asdict(),
