@@ -106,8 +106,9 @@ def _held(source: Side, destination: Side) -> Outcome:
         return Outcome.LEFT_BEHIND
     if destination.present and destination.state.active:
         return Outcome.UNCLEAR
-    # After the switch of a post-copy the newest memory is at the destination alone.
-    return Outcome.UNCLEAR if source.reason in _POST_COPY else Outcome.STRANDED
+    # After the switch of a post-copy the newest memory is at the destination alone; and one that is just
+    # starting up is somebody else's doing.
+    return Outcome.STRANDED if source.reason == "migrating" else Outcome.UNCLEAR
 
 
 def may_resume(state: VmState, reason: str) -> bool:
