@@ -16,6 +16,7 @@ from virtfleet.model.action_base import VmRef as VmRef
 from virtfleet.model.action_hosts import DisableHost as DisableHost
 from virtfleet.model.action_hosts import EnableHost as EnableHost
 from virtfleet.model.action_moving import MigrateVm as MigrateVm
+from virtfleet.model.action_storage import PoolAction
 from virtfleet.model.action_volumes import (
     AttachVolume,
     CloneVolume,
@@ -292,6 +293,7 @@ Action = (
     | DownloadVolume
     | AttachVolume
     | DetachVolume
+    | PoolAction
 )
 
 
