@@ -99,11 +99,13 @@ def _checked(action: CreatePool) -> tuple[Backend, list[str]]:
     problems = [name_problem(action.name, "pool's name")]
     for word, what in _CALLED.items():
         if word in its.needs and not given[word]:
-            problems.append(f"a {its.type} pool needs {what}")
+            problems.append(f"a pool of type {its.type} needs {what}")
         elif given[word] and word not in (*its.needs, *its.takes):
-            problems.append(f"a {its.type} pool takes no {what.removeprefix('a ').removeprefix('an ')}")
+            problems.append(
+                f"a pool of type {its.type} takes no {what.removeprefix('a ').removeprefix('an ')}"
+            )
     if action.build != "folder" and not its.makes:
-        problems.append(f"a {its.type} pool has nothing to be built but its folder")
+        problems.append(f"a pool of type {its.type} has nothing to be built but its folder")
     if action.build != "folder" and len(set(action.hosts)) > 1:
         problems.append("the second host would build over what the first has built: build on one")
     if action.build != "folder" and its.type in ("logical", "zfs") and not source.devices:
@@ -129,14 +131,14 @@ def _words(action: CreatePool, its: Backend) -> Iterator[str]:
     if its.auth == "chap" and len(source.devices) > 1:
         yield "an iSCSI pool has one target"
     if len(source.hosts) > 1 and its.type != "rbd":
-        yield f"a {its.type} pool has one source host"
+        yield f"a pool of type {its.type} has one source host"
     for host in source.hosts:
         try:
             split_host(host)
         except ValueError as error:
             yield str(error)
     if its.formats and source.format and source.format not in its.formats:
-        yield f"{source.format!a} is no format of a {its.type} pool; accepted: {', '.join(its.formats)}"
+        yield f"{source.format!a} is no format of {its.type}; accepted: {', '.join(its.formats)}"
     for what, text in (("source name", source.name), ("adapter", source.adapter)):
         if text and (not text.isprintable() or text.startswith("-")):
             yield f"the {what} {text!a} can't be"

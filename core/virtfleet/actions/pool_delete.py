@@ -57,7 +57,7 @@ def _alone(action: DeletePool, members: list[Member], world: World) -> Plan:
     remembered = [step(each, "remember", "pool.remember", f"remember {each.pool.name}") for each in members]
     steps = [
         *remembered,
-        *(stop_step(each, gone=True) for each in members if is_active(each.pool)),
+        *(stop_step(each, gone=True) for each in members),
         *(_undefine(each) for each in members if each.pool.persistent),
         *_forget_secrets(members),
     ]
@@ -167,7 +167,7 @@ def _with_volumes(action: DeletePool, members: list[Member], world: World) -> Pl
     steps = [
         *(step(each, "remember", "pool.remember", f"remember {each.pool.name}") for each in members),
         *(_empty(each) for each in first),
-        *(stop_step(each, gone=True) for each in members if is_active(each.pool)),
+        *(stop_step(each, gone=True) for each in members),
         *(_end(each) for each in first if each.backend.ends),
         *(_undefine(each) for each in members if each.pool.persistent),
         *_forget_secrets(members),

@@ -31,9 +31,7 @@ class Backend:
     goes_away: bool = False
     """Stopping it takes the storage from the host (unmounts, logs out, deactivates)."""
     finds: bool = False
-    """libvirt can find sources of it."""
-    no_find: str = ""
-    """Else why not, if there is more to say."""
+    """Sources of it can be found: by libvirt; for iscsi-direct by ourselves (pool_discovery.py says why)."""
     grows: str = ""
     """filesystem, group, or empty."""
     no_growth: str = "its server decides how large it is"
@@ -67,7 +65,7 @@ _ALL = (
             ("initiator", "target", "auth"), "/dev/disk/by-path", goes_away=True, finds=True,
             no_growth=_ISCSI, erases="", auth="chap", network=True),
     Backend("iscsi-direct", "the LUNs of a SAN, by QEMU itself", ("host", "device", "initiator"), ("auth",),
-            no_find="libvirt's daemon dies of the question (9.0); we ask the SAN ourselves",
+            finds=True,
             no_growth=_ISCSI, erases="", auth="chap", network=True),
     Backend("scsi", "the LUNs of a SCSI adapter", ("adapter",), ("target",), "/dev/disk/by-path",
             no_growth="its volumes are the adapter's LUNs", erases=""),
@@ -106,11 +104,11 @@ def why_not(kind: str, verb: str, offered: tuple[str, ...] = ()) -> str:
     if verb == "build" and not (its.folder or its.makes):
         return f"{its.what} is not for libvirt to make"
     if verb == "resize" and not its.grows:
-        return f"a {kind} pool can't be resized: {its.no_growth}"
-    if verb == "discover" and not its.finds and kind != "iscsi-direct":
-        return f"libvirt can't look for sources of {kind} pools" + (f": {its.no_find}" if its.no_find else "")
+        return f"a pool of type {kind} can't be resized: {its.no_growth}"
+    if verb == "discover" and not its.finds:
+        return f"libvirt can't look for sources of pools of type {kind}"
     if verb == "delete-volumes" and not its.erases:
-        return f"libvirt can't delete what is in a {kind} pool: {its.no_growth}"
+        return f"libvirt can't delete what is in a pool of type {kind}: {its.no_growth}"
     return ""
 
 
