@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from virtfleet.actions import storage
+from virtfleet.actions import pool_conditions, storage
 from virtfleet.model import FleetSnapshot, HostView, Maintenance, Vm, Volume
 from virtfleet.model.plan import Condition
 from virtfleet.query.numbers import ranges
@@ -275,5 +275,6 @@ CHECKS: Mapping[str, Check] = {
     "devices-free": _devices_free,
     "host-marks": _host_marks,
     "host-open": _host_open,
+    **pool_conditions.CHECKS,
 }
 """By `Condition.kind`; besides these, `host-answers`."""

@@ -12,6 +12,7 @@ from virtfleet.model.plan import Plan
 
 _POWER = "start shutdown reboot reset poweroff suspend resume save restore"
 _IDENTITY = "rename describe assign tag protect autostart"
+_POOLS = "start stop refresh autostart build resize"
 _FAMILIES = {
     **{f"vm.{verb}": "power" for verb in _POWER.split()},
     **{f"vm.{verb}": "identity" for verb in _IDENTITY.split()},
@@ -28,6 +29,10 @@ _FAMILIES = {
     **{f"volume.{verb}": "volume_bytes" for verb in ["upload", "download"]},
     **{f"volume.{verb}": "volume_disks" for verb in ["attach", "detach"]},
     **{f"host.{verb}": "draining" for verb in ("drain", "undrain")},
+    # Pools
+    "pool.create": "pool_create",
+    "pool.delete": "pool_delete",
+    **{f"pool.{verb}": "pools" for verb in _POOLS.split()},
 }
 """Modules of this package, imported when one of their verbs is planned: each has `plan(action, world)`."""
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from virtfleet.errors import InternalError, RefusedError
+from virtfleet.errors import InternalError, RefusedError, VirtfleetError
 from virtfleet.model import Delta, FleetSnapshot
 
 Report = Callable[[int, int, str], None]
@@ -42,6 +42,23 @@ BETWEEN: Mapping[str, str] = {"vm.move": "move", "vm.move.back": "back", "vm.mov
 """Operations of steps that ask two hosts, whichever the step names: functions of moving_steps.py."""
 
 
+_PEER = 30.0
+
+
+async def _tell_peers(hosts: Hosts, args: Mapping[str, Any]) -> dict[str, Any]:
+    """Has the `pools` [host, UUID] refreshed, all at once. What fails is told and does not fail the step."""
+
+    async def tell(host: str, uuid: str) -> str:
+        try:
+            await hosts.request(host, "pool.refresh", {"uuid": uuid}, _PEER)
+        except VirtfleetError as error:
+            return f"{host}: {error.message}"
+        return ""
+
+    found = await asyncio.gather(*(tell(host, uuid) for host, uuid in args["pools"]))
+    return {"failed": [each for each in found if each]}
+
+
 class StepRunner:
     """A `jobs.executor.Runner` over the engine."""
 
@@ -59,6 +76,8 @@ class StepRunner:
             ):  # not NotFoundError: what the step is about may be there
                 raise RefusedError(f"no host {host} in this fleet any more")
             return await self._hosts.request(host, op, args, timeout, on_progress)
+        if op == "pool.peers":
+            return await _tell_peers(self._hosts, args)
         if op not in LOCAL:
             raise InternalError(f"no operation {op!r}")
         return await LOCAL[op](args, on_progress)

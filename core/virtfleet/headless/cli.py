@@ -16,6 +16,7 @@ from virtfleet.headless import (
     job_commands,
     output,
     placement_commands,
+    pool_verbs,
     vm_create,
     vm_moving,
     vm_reach,
@@ -135,7 +136,8 @@ host_verbs.register(_host)
 _vm = _noun("vm", "VMs", "Virtual machines.")
 for _module in (vm_verbs, vm_shape, vm_create, vm_reach, vm_moving):
     _module.register(_vm)
-_noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
+_pool = _noun("pool", "storage pools", "Storage pools: one row per storage, however many hosts see it.")
+pool_verbs.register(_pool)
 volume_verbs.register(_noun("volume", "volumes", "Volumes of storage pools."))
 _noun("network", "virtual networks", "Virtual networks.")
 

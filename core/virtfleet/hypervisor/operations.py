@@ -110,6 +110,13 @@ async def _image_check(call: Call) -> dict[str, Any]:
     return await check(call)
 
 
+async def _pool_sources(call: Call) -> list[dict[str, Any]]:
+    """What storage the host could make pools of."""
+    from virtfleet.hypervisor.pool_discovery import discover
+
+    return await discover(call)
+
+
 async def _snapshots(call: Call) -> list[dict[str, Any]]:
     """The snapshots of a VM."""
     from virtfleet.hypervisor.acts.snapshots import listed
@@ -155,6 +162,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "host.check": _check,
     "host.door": _door,
     "image.check": _image_check,
+    "pool.sources": _pool_sources,
     "vm.snapshots": _snapshots,
     "vm.edited": _edited,
 }

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import libvirt
+from msgspec.structs import replace
 
 from virtfleet.errors import DeadlineError, HostError, UnreachableError, UnsupportedError
 from virtfleet.hypervisor import procfs, wire
@@ -227,9 +228,12 @@ class HostWatch:
     def _ask_offers(
         self, conn: libvirt.virConnect, caps: Capabilities
     ) -> tuple[offering.Offering, tuple[str, ...]]:
-        self._meter.calls += 1
+        self._meter.calls += 2
         offers = offering.offering(
             optional(lambda: conn.getDomainCapabilities(None, None, None, None, 0), "")
+        )
+        offers = replace(
+            offers, pool_types=offering.pool_types(optional(lambda: conn.getStoragePoolCapabilities(0), ""))
         )
         features: tuple[str, ...] = ()
         if caps.cpu_model:

@@ -18,6 +18,7 @@ from virtfleet.model.action_hosts import DrainHosts as DrainHosts
 from virtfleet.model.action_hosts import EnableHost as EnableHost
 from virtfleet.model.action_hosts import UndrainHosts as UndrainHosts
 from virtfleet.model.action_moving import MigrateVm as MigrateVm
+from virtfleet.model.action_storage import PoolAction
 from virtfleet.model.action_volumes import (
     AttachVolume,
     CloneVolume,
@@ -296,6 +297,7 @@ Action = (
     | DownloadVolume
     | AttachVolume
     | DetachVolume
+    | PoolAction
 )
 
 

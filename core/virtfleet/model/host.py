@@ -155,10 +155,13 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     """bios, efi; empty: not told."""
     pci: tuple[PciDevice, ...] | None = None
     """None: not read yet, or not told."""
+    pool_types: tuple[str, ...] = ()
+    """Types of storage pools that its libvirt was built with; empty: not told."""
 
     def __post_init__(self) -> None:
         force_setattr(self, "cpu_models", _shared(self.cpu_models))
         force_setattr(self, "cpu_features", _shared(self.cpu_features))
+        force_setattr(self, "pool_types", _shared(self.pool_types))
 
     @property
     def machines(self) -> tuple[str, ...]:

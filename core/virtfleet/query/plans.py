@@ -11,7 +11,7 @@ from virtfleet.query.display import format_value
 from virtfleet.query.field import Unit
 
 _ARROW = "→"
-_SIGNS = {"vm.create": "+", "vm.clone": "+", "vm.delete": "−"}
+_SIGNS = {"vm.create": "+", "vm.clone": "+", "vm.delete": "−", "pool.create": "+", "pool.delete": "−"}
 _UNITS = {"bytes": Unit.BYTES, "vcpus": Unit.COUNT, "count": Unit.COUNT, "percent": Unit.PERCENT}
 
 

@@ -23,6 +23,9 @@ from virtfleet.hypervisor.acts import (
     image,
     metadata,
     migrate,
+    pool_contents,
+    pool_secrets,
+    pools,
     power,
     ready,
     seed,
@@ -55,6 +58,9 @@ _MODULES = (
     volume_verbs,
     volume_bytes,
     volume_disks,
+    pools,
+    pool_secrets,
+    pool_contents,
 )
 
 ACTS: Mapping[str, Operation] = {name: act for module in _MODULES for name, act in module.ACTS.items()}

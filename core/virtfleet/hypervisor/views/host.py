@@ -144,6 +144,7 @@ def host_facts(
         cpu_features=cpu_features or caps.cpu_features,
         firmwares=offers.firmwares,
         pci=pci,
+        pool_types=offers.pool_types,
     )
 
 

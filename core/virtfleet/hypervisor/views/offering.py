@@ -25,6 +25,8 @@ class Offering(msgspec.Struct, frozen=True):
     host_model: str = ""
     cpu_models: tuple[str, ...] = ()
     firmwares: tuple[str, ...] = ()
+    pool_types: tuple[str, ...] = ()
+    """From pool capabilities."""
 
 
 def offering(xml: str) -> Offering:
@@ -57,6 +59,17 @@ def offering(xml: str) -> Offering:
         ),
         firmwares=firmwares,
     )
+
+
+def pool_types(xml: str) -> tuple[str, ...]:
+    """Types of pools that are supported, from pool capabilities; () for what is no such XML."""
+    try:
+        root = parse(xml)
+    except ValueError:
+        return ()
+    if root.tag != "storagepoolCapabilities":
+        return ()
+    return _names(attribute(each, "type") for each in children(root, "pool") if _supported(each))
 
 
 def guests(capabilities: Element | None) -> tuple[GuestKind, ...]:

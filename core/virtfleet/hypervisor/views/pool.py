@@ -57,7 +57,16 @@ def pool_parts(xml: str) -> PoolParts:
     local = posixpath.normpath(own) if own else f"{kind}/{shown or name}"
     capacity, allocation, available = _sizes(root)
     return PoolParts(
-        uuid, name, kind, target, shown, _identity(kind, source), local, capacity, allocation, available
+        uuid,
+        name,
+        kind,
+        target,
+        shown,
+        identity_of_source(kind, source),
+        local,
+        capacity,
+        allocation,
+        available,
     )
 
 
@@ -143,7 +152,7 @@ def _written(host: Element) -> str:
     return f"{name}:{port}" if port else name
 
 
-def _identity(kind: str, source: Element | None) -> str | None:
+def identity_of_source(kind: str, source: Element | None) -> str | None:
     """`TYPE:SOURCE`, equal for the same storage however its source is written; None for a local pool."""
     directory = attribute(child(source, "dir"), "path")
     name = content(child(source, "name"))
