@@ -132,3 +132,11 @@ def test_no_shell_and_no_unsafe_xml() -> None:
                 if any(each.startswith("xml.") for each in names):
                     found.append(f"{file}:{node.lineno} xml of the standard library")
     assert found == []
+
+
+def test_a_worker_that_only_watches_loads_nothing_that_acts() -> None:
+    """A worker of each host: what it does not need would cost its memory 500 times."""
+    done = run(sys.executable, "-X", "importtime", "-c", "import virtfleet.hypervisor.worker")
+    found = imported(done.stderr)
+    assert "virtfleet.hypervisor.session" in found
+    assert not {name for name in found if name.startswith("virtfleet.hypervisor.acts")}

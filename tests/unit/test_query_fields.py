@@ -197,7 +197,7 @@ def test_everything_in_the_model_of_a_host_has_a_field() -> None:
         "interval": "interval_s",
         "guests": "machines",
     }
-    placement = {"cpu_modes", "host_model", "cpu_models", "cpu_features"}
+    placement = {"cpu_modes", "host_model", "cpu_models", "cpu_features", "pool_types"}
     wanted -= {"pools_interval", "volumes_interval", "networks_interval"}
     assert {renamed.get(name, name) for name in wanted} - names == {
         "facts",

@@ -17,8 +17,7 @@ from typing import Any
 
 import libvirt
 
-from virtfleet.hypervisor.acts.room import ROOM
-from virtfleet.hypervisor.views.vmdata import JOB
+from virtfleet.hypervisor.views.vmdata import JOB, ROOM
 from virtfleet.model import Severity
 from virtfleet.model.text import clean
 

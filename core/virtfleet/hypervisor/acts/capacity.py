@@ -28,6 +28,7 @@ from virtfleet.hypervisor.acts.promises import described, promised
 from virtfleet.hypervisor.acts.room import Limits, Promise, Verdict
 from virtfleet.hypervisor.call import Call
 from virtfleet.hypervisor.reach import Reach
+from virtfleet.hypervisor.views import vmdata
 
 T = TypeVar("T")
 Define = Callable[[str], libvirt.virDomain]
@@ -305,7 +306,7 @@ async def _more_by_marks(
         was = described(domain)
         _hope(conn, room.alone(_grown(was, vcpus, memory), limits), limits)
         before = was.before or (None if call.again else (was.vcpus, was.memory))
-        write(domain, room.ROOM, room.ROOM_PREFIX, room.mark_xml(word, before))
+        write(domain, vmdata.ROOM, room.ROOM_PREFIX, room.mark_xml(word, before))
         return work(domain, vcpus, memory), before
 
     done, before = await call.lanes.long.call(marking, call.deadline)
@@ -313,7 +314,7 @@ async def _more_by_marks(
     def back(domain: libvirt.virDomain) -> None:
         if before is not None:  # else the job's undo knows how it was
             work(domain, before[0] if vcpus else None, before[1] if memory else None)
-        write(domain, room.ROOM, room.ROOM_PREFIX, None)
+        write(domain, vmdata.ROOM, room.ROOM_PREFIX, None)
 
     await _settle(call, limits, before, back)
     return done
@@ -352,7 +353,7 @@ async def _settle(
             stale = {mark for mark, since in seen.items() if mark and now - since > _STALE}
             says = room.verdict(present, ours, limits, stale)
             if says is Verdict.STAY:
-                write(domain, room.ROOM, room.ROOM_PREFIX, None)
+                write(domain, vmdata.ROOM, room.ROOM_PREFIX, None)
                 return True
         _forget(conn, [each for each in present if each.mark in stale and each.uuid != ours.uuid])
         if says is Verdict.WAIT and now < until:
@@ -370,4 +371,4 @@ def _forget(conn: libvirt.virConnect, stale: Iterable[Promise]) -> None:
     """Takes the marks off VMs whose makers are no more: they stay, and nobody waits for them again."""
     for each in stale:
         with contextlib.suppress(libvirt.libvirtError):
-            write(conn.lookupByUUIDString(each.uuid), room.ROOM, room.ROOM_PREFIX, None)
+            write(conn.lookupByUUIDString(each.uuid), vmdata.ROOM, room.ROOM_PREFIX, None)

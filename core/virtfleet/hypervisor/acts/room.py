@@ -23,11 +23,10 @@ from lxml import etree
 from virtfleet.hypervisor.views.pinning import pinning
 from virtfleet.hypervisor.views.reading import child, content, integer, size
 from virtfleet.hypervisor.views.safexml import Element, parse
-from virtfleet.hypervisor.views.vmdata import VM, metadata_of, namespaced
+from virtfleet.hypervisor.views.vmdata import ROOM, VM, metadata_of, namespaced
 from virtfleet.model import VmInfo
 from virtfleet.query.numbers import ranges
 
-ROOM = "urn:virtfleet:room:1"
 ROOM_PREFIX = "virtfleet-room"
 _COUNTED = ("vcpus", "memory", "vms", "group")
 

@@ -19,6 +19,8 @@ from virtfleet.model.text import clean
 
 VM = "urn:virtfleet:vm:1"
 JOB = "urn:virtfleet:job:1"
+ROOM = "urn:virtfleet:room:1"
+"""What stands in it while room is claimed without a lock (acts/room.py)."""
 PREFIX = "virtfleet"
 JOB_PREFIX = "virtfleet-job"
 
