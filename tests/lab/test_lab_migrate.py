@@ -23,10 +23,8 @@ from lab.fleet import Plan as LabPlan
 from lab.host import LabHost
 from lab.jobsite import JobSite, job_site
 from lab.run import wait_until
-from virtfleet.actions.moving_steps import back
-from virtfleet.actions.running import StepRunner
 from virtfleet.errors import NoValidHostError, RefusedError
-from virtfleet.model.action import AssignVm, MigrateVm, ResumeVm, SetAutostart, TagVm, VmRef
+from virtfleet.model.action import AssignVm, MigrateVm, ResumeVm, SetAutostart, SettleVm, TagVm, VmRef
 from virtfleet.model.job import Job, JobState
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
@@ -338,13 +336,10 @@ async def test_one_that_stands_in_a_migration_is_not_resumed_but_settled(site: J
     await site.watched.until(lambda: site.vm("mover").stats.reason == "migrating", "it is seen so")
     with pytest.raises(RefusedError, match="it might run on two hosts"):
         await site.plan(ResumeVm(vm=vm))
-    two = {"source": "hv1", "to": "hv2", "uuid": vm.uuid, "name": "mover", "job": "j"}
-    arrive = {"uuid": vm.uuid, "name": "mover", "keeper": settings.stable_uuid(other.record, "none")}
-    args = {**two, "arrive": arrive, "uncertain": True}
-    left = await back(StepRunner(site.engine), args, 60.0, lambda done, total, text: None)
+    job = await site.do(SettleVm(vm=vm, other="hv2"))
+    assert (job.state, job.error) == (JobState.DONE, "")
     here, there = where(site)["hv1"], where(site)["hv2"]
     assert sorted([*here, *there]) == ["mover running"]
-    assert ("left" in left) is bool(there)
     assert digest(other if there else site.host, "local") == before
 
 

@@ -31,7 +31,7 @@ from virtfleet.model import (
     VmState,
     VmStats,
 )
-from virtfleet.model.action import MigrateVm, ResumeVm
+from virtfleet.model.action import MigrateVm, ResumeVm, SettleVm
 from virtfleet.model.plan import Danger
 
 FACTS = HostFacts(
@@ -278,6 +278,24 @@ def test_a_vm_that_stands_in_a_migration_is_not_resumed() -> None:
     held = Vm(web().info, VmStats("u-web", VmState.PAUSED, "migrating"))
     with pytest.raises(RefusedError, match="resumed, it might run on two hosts"):
         planner.plan(ResumeVm(vm=ref(here(held), "web")), fleet(here(held)))
+
+
+def test_a_migration_left_half_done_is_settled_with_the_host_that_shows_it() -> None:
+    held = Vm(web().info, VmStats("u-web", VmState.PAUSED, "migrating"))
+    left = here(held)
+    asked = SettleVm(vm=ref(left, "web"))
+    with pytest.raises(RefusedError, match="where it was to go is not known: no other host shows it"):
+        planner.plan(asked, fleet(left, there()))
+    shown = planner.plan(asked, fleet(left, there(), host("hv3", web())))
+    named = planner.plan(SettleVm(vm=ref(left, "web"), other="hv2"), fleet(left, there()))
+    assert [plan.steps[1].args["to"] for plan in (shown, named)] == ["hv3", "hv2"]
+    assert [step.op for step in named.steps] == ["vm.claim", "vm.move.back", "vm.release"]
+    with pytest.raises(RefusedError, match="hv2 is hung"):
+        planner.plan(SettleVm(vm=ref(left, "web"), other="hv2"), fleet(left, there(state=HostState.HUNG)))
+    with pytest.raises(RefusedError, match="the other host is asked for"):
+        planner.plan(SettleVm(vm=ref(left, "web"), other="hv1"), fleet(left, there()))
+    runs = here(web())
+    assert planner.plan(asked, fleet(runs, there())).steps == ()
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def _unsettled(two: _Two, found: Outcome, says: str, failure: VirtfleetError | N
 async def back(hosts: Hosts, args: Mapping[str, Any], timeout: float, report: Report) -> dict[str, Any]:
     """Undoes a move: what is under way is given up and the VM runs on at the source; what is over stays over.
 
-    HostError: a host that must be asked does not answer.
+    `idle`: nothing is given up. HostError: a host that must be asked does not answer.
     """
     two = _Two(hosts, args, timeout, report)
     for _ in range(_MOST_ROUNDS):
@@ -158,6 +158,8 @@ async def back(hosts: Hosts, args: Mapping[str, Any], timeout: float, report: Re
             case Outcome.MOVED:
                 await two.arrive()
                 return {"left": f"it is on {two.to} already, and stays there"}
+            case Outcome.UNDER_WAY if args.get("idle"):
+                raise HostError(f"{two.name} is being migrated just now", cure="wait until that has ended")
             case Outcome.UNDER_WAY:
                 await two.ask(two.source, "vm.migrate.abort", 120.0)
             case Outcome.STRANDED | Outcome.LEFT_BEHIND:

@@ -22,6 +22,7 @@ _FAMILIES = {
     "vm.create": "create",
     "vm.clone": "clone",
     "vm.migrate": "moving",
+    "vm.settle": "settle",
     **{f"vm.snapshot.{verb}": "snapshots" for verb in ("create", "revert", "delete")},
     **{f"vm.{verb}": "devices" for verb in ("media.insert", "media.eject", "nic.attach", "nic.detach")},
     **{f"host.{verb}": "hosts" for verb in ("disable", "enable")},

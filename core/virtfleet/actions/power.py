@@ -237,7 +237,7 @@ def _resume(action: ResumeVm, host: HostView, vm: Vm, world: World) -> Plan:
         refuse(
             [f"{vm.name} stands in a migration: resumed, it might run on two hosts"],
             f"resume {vm.name}",
-            "resume or roll back the job that moves it: `job list`",
+            "resume or roll back the job that moves it (`job list`); if there is none: `vm settle`",
         )
     reasons: tuple[Reason, ...] = ()
     if vm.stats.reason in ("ioerror", "io-error", "I/O error"):

@@ -21,6 +21,7 @@ a host for each, 4 there is none for some.
 
 def register(vm: Group) -> None:
     vm.add_command(_migrate)
+    vm.add_command(_settle)
 
 
 @click.command("migrate", cls=Command, help=_DOC, short_help="Move VMs to another host, live.")
@@ -62,3 +63,19 @@ def _migrate(ctx: click.Context, /, names: tuple[str, ...], to: str, explain: bo
         options=options,
         everywhere=True,
     )
+
+
+@click.command("settle", cls=Command, short_help="End a migration that somebody left half done.")
+@click.argument("name", metavar="VM")
+@click.option("--other", default="", metavar="HOST", help="Where it was to go, if no other host shows it.")
+@shared_options(*ACTING)
+@click.pass_context
+def _settle(ctx: click.Context, name: str, other: str) -> int:
+    """End a migration that nobody carries on: the VM stands paused on one host, and may run on another.
+
+    Both are asked. If it is there, what stands here is taken away; if it is nowhere else, it runs on here.
+    VM is where it stands: NAME@HOST.
+    """
+    from virtfleet.model.action import SettleVm
+
+    return act(ctx, (name,), lambda vm: SettleVm(vm=vm, other=other), everywhere=True)

@@ -18,6 +18,7 @@ from virtfleet.model.action_hosts import DrainHosts as DrainHosts
 from virtfleet.model.action_hosts import EnableHost as EnableHost
 from virtfleet.model.action_hosts import UndrainHosts as UndrainHosts
 from virtfleet.model.action_moving import MigrateVm as MigrateVm
+from virtfleet.model.action_moving import SettleVm as SettleVm
 from virtfleet.model.action_storage import PoolAction
 from virtfleet.model.action_volumes import (
     AttachVolume,
@@ -289,6 +290,7 @@ Action = (
     | DrainHosts
     | UndrainHosts
     | MigrateVm
+    | SettleVm
     | CreateVolume
     | DeleteVolume
     | CloneVolume

@@ -38,3 +38,10 @@ class MigrateVm(_VmAction, frozen=True, kw_only=True, tag="vm.migrate"):
     800 s for each GiB."""
     with_group: bool = False
     """Its whole group is being moved: that the others are elsewhere yet is no obstacle."""
+
+
+class SettleVm(_VmAction, frozen=True, kw_only=True, tag="vm.settle"):
+    """One that stands in a migration which nobody carries on: both hosts are asked where it is."""
+
+    other: str = ""
+    """Where it was to go; empty: the one other host that shows it."""

@@ -164,7 +164,7 @@ async def _resume(call: Call) -> dict[str, Any]:
             if vm_reason(state, domain.state()[1]) in _MOVING:
                 raise RefusedError(
                     f"{name_of(domain)} stands in a migration: resumed, it might run twice",
-                    cure="resume or roll back the job that moves it",
+                    cure="resume or roll back the job that moves it; if there is none: `vm settle`",
                 )
             domain.resume()
         else:
