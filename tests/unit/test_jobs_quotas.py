@@ -96,3 +96,33 @@ async def test_without_a_quota_it_is_noted_all_the_same(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="has 3, 2 more"):
         await book.submit(wants("b", 2), room=room())
     await book.close()
+
+
+async def test_a_volume_that_no_vm_has_counts_as_long_as_it_is_there(tmp_path: Path) -> None:
+    """Long after its job: seen and loose it counts, attached or gone it does not."""
+
+    def volume(uuid: str, verb: str = "volume.create") -> Plan:
+        claim = Claim(project="web", uuid=uuid, use=Use(volumes=1))
+        claims = (claim,) if verb == "volume.create" else ()
+        return replace(plan(make(f"{verb} {uuid}"), verb=verb), kind="volume", uuid=uuid, claims=claims)
+
+    def seen(*loose: str, attached: tuple[str, ...] = ()) -> Room:
+        return Room("web", Quota(volumes=1), {}, frozenset(attached), frozenset(loose))
+
+    book = JobBook(tmp_path, World())
+    await submitted(book, volume("v"), seen())
+    with pytest.raises(RefusedError, match="may have 1 volumes, has 1, 1 more are asked for"):
+        await book.submit(volume("w"), room=seen())
+    await book.close()
+    with sqlite3.connect(tmp_path / "jobs.db") as raw:
+        raw.execute("UPDATE jobs SET ended = ended - 10000")
+    book = JobBook(tmp_path, World())
+    with pytest.raises(RefusedError, match="may have 1 volumes"):
+        await book.submit(volume("w"), room=seen("v"))
+    assert (await submitted(book, volume("u"), seen(attached=("v",)))).state is JobState.DONE
+    with sqlite3.connect(tmp_path / "jobs.db") as raw:
+        raw.execute("UPDATE jobs SET ended = ended - 10000")
+    await submitted(book, volume("v", "volume.delete"), seen("v"))
+    assert (await submitted(book, volume("w"), seen("v"))).state is JobState.DONE
+    assert (await submitted(book, volume("x"), seen(attached=("w",)))).state is JobState.DONE
+    await book.close()

@@ -44,7 +44,7 @@ class Reference:
         available = pool.capacity - math.floor(pool.capacity * kind.reserved_percentage / 100)
         if kind.provisioning == "thin" and pool.type in _THIN:
             return available * kind.max_over_subscription - self.provisioned(pool)
-        return min(free, available - self.provisioned(pool))
+        return min(free - self.ask.promised.get(pool.identity, 0), available - self.provisioned(pool))
 
     def refused(self, view: HostView, pool: Pool) -> set[str]:
         ask, kind, found = self.ask, self.ask.kind, set()

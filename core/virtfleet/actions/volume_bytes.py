@@ -55,7 +55,7 @@ def _upload(action: UploadVolume, world: World) -> Plan:
         )
     host, pool = chosen.host, chosen.pool
     claims = claimed(chosen, action.name, facts.virtual_size, action.project, world, what)
-    where = {"pool": pool.name, "name": action.name, "size": facts.size}
+    where = {"pool": pool.name, "name": action.name, "size": facts.size, "file": action.file.path}
     step = Step(
         id="upload",
         op="volume.upload",
@@ -63,7 +63,6 @@ def _upload(action: UploadVolume, world: World) -> Plan:
         title=f"upload {shown(facts.size)} of {facts.format} to {action.name} in pool {pool.name}",
         args={
             **where,
-            "file": action.file.path,
             "sha256": (action.checksum or action.file.sha256).lower().removeprefix("sha256:"),
         },
         timeout=_PROGRESS,

@@ -84,6 +84,7 @@ class Question:
         for identity, size in ask.promised.items():
             for row in table.of_identity.get(identity, ()):
                 extra[row] += size
+        self.extra = extra
         self.provisioned: Floats = table.provisioned + extra
         self.reserved: Floats = np.floor(table.total * ask.kind.reserved_percentage / 100)
         self.available: Floats = table.total - self.reserved
@@ -94,7 +95,7 @@ class Question:
     def room(self) -> Floats:
         """Bytes that may still be asked for; NaN: unknown."""
         virtual = self.available * self.ask.kind.max_over_subscription - self.provisioned
-        physical = np.minimum(self.table.free, self.available - self.provisioned)
+        physical = np.minimum(self.table.free - self.extra, self.available - self.provisioned)
         return np.where(self.unknown, np.nan, np.where(self.thin, virtual, physical))
 
     @cached_property

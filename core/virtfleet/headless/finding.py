@@ -53,7 +53,7 @@ def _names(row: Any) -> tuple[str, ...]:
     match row:
         case PoolRow(_, members):
             return tuple({pool.name for _, pool in members})
-        case VolumeRow(_, volume, _):
+        case VolumeRow(_, volume):
             return (volume.name, f"{volume.pool}/{volume.name}", volume.path)
         case HostRow(host):
             return (host.name,)
@@ -68,7 +68,7 @@ def label(row: Any) -> str:
     match row:
         case HostRow(host):
             return host.name
-        case VolumeRow(_, volume, _):
+        case VolumeRow(_, volume):
             return f"{volume.pool}/{volume.name}@{where}"
     return f"{_names(row)[0]}@{where}"
 

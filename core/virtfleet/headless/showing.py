@@ -24,7 +24,8 @@ def run(noun: str, names: Sequence[str], options: Options, *, xml: bool = False)
     """`virtfleet NOUN show NAME...`."""
     settings = options.settings()
     wants = [finding.wanted(name, settings.hosts) for name in names]
-    hosts = finding.hosts_to_ask(NOUNS[noun], wants, settings.hosts)
+    # Whoever has a volume may be anywhere.
+    hosts = None if noun == "volume" else finding.hosts_to_ask(NOUNS[noun], wants, settings.hosts)
     settings = session.sampled_every(session.only(settings, hosts))
     groups = GROUPS[noun]
 
@@ -100,7 +101,7 @@ def _xml_request(row: Any) -> tuple[str, str, dict[str, Any]]:
         case PoolRow(_, members):
             host, pool = next((m for m in members if m[0].state.answers), members[0])
             return host.name, "pool.xml", {"uuid": pool.uuid}
-        case VolumeRow(host, volume, _):
+        case VolumeRow(host, volume):
             pool_uuid = next((pool.uuid for pool in host.pools if pool.name == volume.pool), "")
             return host.name, "volume.xml", {"pool_uuid": pool_uuid, "name": volume.name}
     return row.host.name, "network.xml", {"uuid": row.network.uuid}

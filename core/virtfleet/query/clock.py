@@ -40,7 +40,7 @@ def age_of(row: Row, now: float) -> float | None:
         case PoolRow(_, members):
             # The figures shown are those of the host that looked last.
             taken = max((t for host, _ in members if (t := host.freshness.pools) is not None), default=None)
-        case VolumeRow(host, _, _):
+        case VolumeRow(host):
             taken = host.freshness.volumes
         case NetworkRow(host, _):
             taken = host.freshness.networks
@@ -53,7 +53,7 @@ def is_stale(row: Row, now: float) -> bool:
     match row:
         case PoolRow(_, members):
             return all(host.is_group_stale("pools", now) for host, _ in members)
-        case VolumeRow(host, _, _):
+        case VolumeRow(host):
             return host.is_group_stale("volumes", now)
         case NetworkRow(host, _):
             return host.is_group_stale("networks", now)

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
 from virtfleet.model import FleetSnapshot, HostView, Network, Pool, Vm, Volume
+from virtfleet.query.volume_users import VolumeUsers
 
 
 class HostRow(NamedTuple):
@@ -47,6 +48,8 @@ class VolumeRow(NamedTuple):
     host: HostView
     volume: Volume
     pool_identity: str
+    users: VolumeUsers | None = None
+    """Of the whole fleet; None: not known."""
 
     @property
     def key(self) -> Hashable:
@@ -87,10 +90,12 @@ def pool_rows(snapshot: FleetSnapshot) -> Iterator[PoolRow]:
 
 def volume_rows(snapshot: FleetSnapshot) -> Iterator[VolumeRow]:
     seen: set[tuple[str, str]] = set()
+    users = VolumeUsers(snapshot)
     for host in snapshot.hosts.values():
         identities = {pool.name: pool.identity for pool in host.pools}
         for volume in host.volumes:
-            row = VolumeRow(host, volume, identities.get(volume.pool, f"local:{host.name}:{volume.pool}"))
+            identity = identities.get(volume.pool, f"local:{host.name}:{volume.pool}")
+            row = VolumeRow(host, volume, identity, users)
             key = (row.pool_identity, volume.name)
             if key not in seen:
                 seen.add(key)

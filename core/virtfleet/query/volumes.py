@@ -25,6 +25,16 @@ def _allocated_pct(row: VolumeRow) -> float | None:
     return 100.0 * volume.allocation / volume.capacity
 
 
+def _users(row: VolumeRow) -> tuple[str, ...] | None:
+    return (row.users.of(row.pool_identity, row.volume.name) or None) if row.users is not None else None
+
+
+def _orphan(row: VolumeRow) -> bool | None:
+    if row.users is None or _users(row):
+        return None if row.users is None else False
+    return None if row.users.unseen(row.pool_identity) else True
+
+
 FIELDS: tuple[Field[VolumeRow], ...] = (
     Field(
         "name",
@@ -82,6 +92,24 @@ FIELDS: tuple[Field[VolumeRow], ...] = (
         _allocated_pct,
         width=7,
         priority=5,
+    ),
+    Field(
+        "users",
+        "USERS",
+        Unit.LIST,
+        "VMs that have it, on any host, and volumes that stand on it.",
+        _users,
+        width=20,
+        priority=3,
+    ),
+    Field(
+        "orphan",
+        "ORPHAN",
+        Unit.BOOL,
+        "Whether nobody uses it; unknown while a host that sees its storage does not answer.",
+        _orphan,
+        width=6,
+        priority=6,
     ),
     Field("format", "FORMAT", Unit.TEXT, "raw, qcow2 ...", _word(lambda v: v.format), width=7, priority=3),
     Field(

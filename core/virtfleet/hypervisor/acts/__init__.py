@@ -32,6 +32,7 @@ from virtfleet.hypervisor.acts import (
     snapshots,
     volume_bytes,
     volume_disks,
+    volume_fetch,
     volume_verbs,
     volumes,
 )
@@ -57,6 +58,7 @@ _MODULES = (
     arrive,
     volume_verbs,
     volume_bytes,
+    volume_fetch,
     volume_disks,
     pools,
     pool_secrets,

@@ -1,4 +1,4 @@
-"""Files become volumes and volumes files: sparse, hashed on the way, whole or not there.
+"""Files become volumes: sparse, hashed on the way, whole or not there.
 
 Holes are not sent where the host's libvirt can tell them (since 3.4). The hash
 is of the whole content, holes as zeros, and is made beside the sending, in a
@@ -16,7 +16,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -27,12 +26,14 @@ from virtfleet.hypervisor.acts.volumes import full, no_room, pool_named, user_of
 from virtfleet.hypervisor.call import Call, Operation
 from virtfleet.hypervisor.lanes import Lane
 
-_BUFFER = (256 << 10) - 24
+BUFFER = (256 << 10) - 24
 """Bytes that fit into one packet of libvirt's protocol."""
 _CHUNK = 1 << 20
+_HEAD = 1 << 20
+"""Bytes by which an upload is known again."""
 _ZEROS = bytes(_CHUNK)
 _TELL_EVERY = 0.1
-_UNSUPPORTED = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_INVALID_ARG)
+UNSUPPORTED = (libvirt.VIR_ERR_NO_SUPPORT, libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED, libvirt.VIR_ERR_INVALID_ARG)
 
 
 class Teller:
@@ -55,9 +56,6 @@ class Teller:
     def _report(self, done: int) -> None:
         if not self.stop:
             self._call.report(done, self._total, self._text)
-
-
-# ---- upload
 
 
 async def _upload(call: Call) -> dict[str, Any]:
@@ -89,7 +87,9 @@ async def _upload(call: Call) -> dict[str, Any]:
     except (asyncio.CancelledError, VirtfleetError):
         if made:
             with contextlib.suppress(VirtfleetError):  # the undo of the step tries again, and tells
-                await asyncio.shield(call.lanes.storage.call(lambda conn: _drop(conn, args), call.deadline))
+                await asyncio.shield(
+                    call.lanes.storage.call(lambda conn: _drop(conn, args, certain=True), call.deadline)
+                )
         raise
     finally:
         if hashing is not None and not hashing.done():
@@ -109,7 +109,7 @@ def _make(conn: libvirt.virConnect, args: Mapping[str, Any], size: int, data: in
     if volume_named(pool, args["name"]) is not None:
         if not again:
             raise RefusedError(f"there is a volume {args['name']} in pool {args['pool']} already")
-        if left := _drop(conn, args):  # what a first attempt left
+        if left := _drop(conn, args, certain=False):  # what a first attempt left
             raise RefusedError(f"there is a volume {args['name']} in pool {args['pool']} already: {left}")
     if int(pool.info()[3]) < data:
         raise no_room(pool, data)
@@ -141,7 +141,7 @@ async def _send(call: Call, lane: Lane, fd: int, size: int) -> int:
                 os.lseek(fd, start, os.SEEK_SET)
                 end = start + length
                 while start < end:
-                    piece = os.read(fd, min(_BUFFER, end - start))
+                    piece = os.read(fd, min(BUFFER, end - start))
                     if not piece:
                         raise RefusedError("the local file became shorter meanwhile")
                     stream.send(piece)
@@ -176,7 +176,7 @@ def _open(
         volume.upload(stream, 0, size, libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM)
         return stream, True
     except libvirt.libvirtError as error:
-        if error.get_error_code() not in _UNSUPPORTED:
+        if error.get_error_code() not in UNSUPPORTED:
             raise
     stream = conn.newStream(0)
     volume.upload(stream, 0, size, 0)
@@ -210,7 +210,7 @@ def _hash(path: str, size: int) -> str:
     with open(path, "rb", buffering=0) as file:
         for data, start, length in _sections(file.fileno(), size):
             if not data:
-                _hash_zeros(digest, length)
+                hash_zeros(digest, length)
                 continue
             file.seek(start)
             while length > 0 and (piece := file.read(min(_CHUNK, length))):
@@ -219,7 +219,7 @@ def _hash(path: str, size: int) -> str:
     return digest.hexdigest()
 
 
-def _hash_zeros(digest: Any, length: int) -> None:
+def hash_zeros(digest: Any, length: int) -> None:
     while length > 0:
         digest.update(_ZEROS if length >= _CHUNK else _ZEROS[:length])
         length -= _CHUNK
@@ -240,157 +240,50 @@ def _physical(volume: libvirt.virStorageVol) -> int:
     return int(volume.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2])
 
 
-def _drop(conn: libvirt.virConnect, args: Mapping[str, Any]) -> str:
-    """Takes an upload away, half or whole; else why it is left alone."""
+def _drop(conn: libvirt.virConnect, args: Mapping[str, Any], *, certain: bool) -> str:
+    """Takes an upload away, half or whole; else why it is left alone.
+
+    Unless it is certain that it is ours, it must begin as the file does.
+    """
     volume = volume_named(pool_named(conn, args["pool"]), args["name"])
     if volume is None:
         return ""
-    if _physical(volume) > int(args["size"]):
+    have = _physical(volume)
+    if have > int(args["size"]):
         return "it is larger than what was to be uploaded"
+    if not certain and have and not _begins_alike(conn, volume, str(args["file"]), have):
+        return "it is not what was to be uploaded"
     if other := user_of(conn, str(volume.path())):
         return f"{other} uses it"
     volume.delete(0)
     return ""
 
 
+def _begins_alike(conn: libvirt.virConnect, volume: libvirt.virStorageVol, path: str, have: int) -> bool:
+    """Whether a volume and a local file have the same first bytes."""
+    length = min(have, _HEAD)
+    try:
+        with open(path, "rb") as file:
+            ours = file.read(length)
+    except OSError:
+        return False
+    stream = conn.newStream(0)
+    theirs = b""
+    try:
+        volume.download(stream, 0, length, 0)
+        while len(theirs) < length and (piece := stream.recv(length)):
+            theirs += piece
+    finally:
+        abort(stream)
+    return theirs == ours
+
+
 async def _forget(call: Call) -> dict[str, Any]:
     """The undo of `volume.upload`."""
-    left = await call.lanes.storage.call(lambda conn: _drop(conn, call.args), call.deadline)
+    left = await call.lanes.storage.call(
+        lambda conn: _drop(conn, call.args, certain=not call.uncertain), call.deadline
+    )
     return {"left": left} if left else {}
 
 
-# ---- download
-
-
-def _part(call: Call) -> Path:
-    """The file that a job downloads into."""
-    path = Path(call.args["file"])
-    return path.with_name(f".{path.name[:180]}.{call.job}.part")
-
-
-async def _download(call: Call) -> dict[str, Any]:
-    """Into a file of the job's own, beside the one that is wanted: {size, sha256, inode}."""
-    args, part = call.args, _part(call)
-    try:
-        part.unlink(missing_ok=True)  # of an attempt before
-        fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    except OSError as error:
-        raise RefusedError(f"{part} can't be written: {error.strerror}") from None
-    whole = False
-    try:
-        async with bulk_lane(call) as lane:
-            size, digest = await _receive(call, lane, fd)
-        os.ftruncate(fd, size)  # a hole at the end
-        await asyncio.to_thread(os.fsync, fd)
-        whole = True
-        return {"size": size, "sha256": digest, "inode": os.fstat(fd).st_ino, "file": args["file"]}
-    except OSError as error:
-        raise RefusedError(f"{part} can't be written: {error.strerror}") from None
-    finally:
-        os.close(fd)
-        if not whole:
-            part.unlink(missing_ok=True)
-
-
-async def _receive(call: Call, lane: Lane, fd: int) -> tuple[int, str]:
-    args = call.args
-    tell = Teller(call, int(args.get("size") or 0), f"downloading {args['name']}")
-
-    def work(conn: libvirt.virConnect) -> tuple[int, str]:
-        volume = volume_named(pool_named(conn, args["pool"]), args["name"])
-        if volume is None:
-            raise NotFoundError(f"there is no volume {args['name']} in pool {args['pool']}")
-        stream, sparse = conn.newStream(0), True
-        try:
-            volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in _UNSUPPORTED:
-                raise
-            stream, sparse = conn.newStream(0), False
-            volume.download(stream, 0, 0, 0)
-        digest, done = hashlib.sha256(), 0
-        try:
-            while True:
-                got: Any = (
-                    stream.recvFlags(_BUFFER, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE)
-                    if sparse
-                    else stream.recv(_BUFFER)
-                )
-                if got == -3:
-                    length = int(stream.recvHole(0))
-                    _hash_zeros(digest, length)
-                    done += length
-                    os.lseek(fd, done, os.SEEK_SET)
-                elif not got:
-                    break
-                else:
-                    digest.update(got)
-                    done += len(got)
-                    _write(fd, got)
-                tell(done)
-            stream.finish()
-            return done, digest.hexdigest()
-        except BaseException:
-            abort(stream)
-            raise
-
-    try:
-        size, digest = await lane.call(work, FOREVER, linger=0.0)
-        return int(size), str(digest)
-    except asyncio.CancelledError:
-        tell.stop = True
-        raise
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-async def _publish(call: Call) -> dict[str, Any]:
-    """The job's own file gets the name that is wanted, unless something has it."""
-    path, part, inode = Path(call.args["file"]), _part(call), int(call.args["inode"])
-    if _is(path, inode) and not part.exists():
-        return {}
-    if not _is(part, inode):
-        raise RefusedError(f"{part} is no longer what was downloaded")
-    try:
-        if not _is(path, inode):
-            os.link(part, path)
-        part.unlink()
-    except FileExistsError:
-        raise RefusedError(f"{path} is there already", cure="choose another name, or move it away") from None
-    except OSError as error:
-        raise RefusedError(f"{path} can't be written: {error.strerror}") from None
-    return {}
-
-
-async def _unpublish(call: Call) -> dict[str, Any]:
-    """The undo of both: what the job has written goes, and nothing else."""
-    part, inode = _part(call), call.args.get("inode")
-
-    def work() -> None:
-        part.unlink(missing_ok=True)
-        path = Path(call.args["file"])
-        if inode is not None and _is(path, int(inode)):
-            path.unlink()
-
-    await asyncio.to_thread(work)
-    return {}
-
-
-def _is(path: Path, inode: int) -> bool:
-    try:
-        return path.lstat().st_ino == inode
-    except OSError:
-        return False
-
-
-ACTS: Mapping[str, Operation] = {
-    "volume.upload": _upload,
-    "volume.forget": _forget,
-    "volume.download": _download,
-    "volume.publish": _publish,
-    "volume.unpublish": _unpublish,
-}
+ACTS: Mapping[str, Operation] = {"volume.upload": _upload, "volume.forget": _forget}
