@@ -223,6 +223,15 @@ DETAILS: tuple[Field[VmRow], ...] = (
         priority=9,
     ),
     Field(
+        "tied",
+        "TIED",
+        Unit.LIST,
+        "What ties it to its host, so that it can't be moved: a USB device, a vGPU, the host's TPM.",
+        lambda row: row.vm.info.tied,
+        width=20,
+        priority=9,
+    ),
+    Field(
         "drained_from",
         "LEFT",
         Unit.LIST,
