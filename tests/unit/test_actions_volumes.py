@@ -183,6 +183,21 @@ def test_a_running_vm_grows_its_volume_through_its_own_host() -> None:
     assert check(found.conditions, fleet(here, off), NOW) == ["no VM that runs has v now"]
 
 
+def test_a_running_vm_that_only_reads_a_volume_keeps_it_as_it_is() -> None:
+    for state, readonly, fits in (
+        (VmState.RUNNING, True, False),
+        (VmState.RUNNING, False, True),
+        (VmState.SHUTOFF, True, True),
+    ):
+        view = host("hv1", vm("a", state, (disk("/p/v", readonly=readonly),)), volumes=(volume("v"),))
+        action = ExtendVolume(volume=at("v"), size=20 * GIB)
+        if fits:
+            assert plan(action, view).steps
+        else:
+            with pytest.raises(RefusedError, match="a@hv1 runs and has it read-only"):
+                plan(action, view)
+
+
 def test_who_has_what_across_hosts() -> None:
     shared = {"pools": (pool("s", identity="one"),)}
     here = host("hv1", volumes=(volume("v", pool="s"), volume("free", pool="s")), **shared)

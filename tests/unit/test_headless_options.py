@@ -80,3 +80,14 @@ def test_every_noun_lists_and_shows_and_has_its_other_names() -> None:
 
 def test_the_consoles_theme_means_nothing_to_the_overview() -> None:
     assert _without_theme(["--demo", "--theme", "light", "--theme=dark"]) == ["--demo"]
+
+
+def test_no_command_has_two_options_of_one_name() -> None:
+    def walk(command: click.Command, words: tuple[str, ...]) -> None:
+        names = [name for param in command.params for name in (*param.opts, *param.secondary_opts)]
+        assert len(names) == len(set(names)), words
+        if isinstance(command, click.Group):
+            for name, each in command.commands.items():
+                walk(each, (*words, name))
+
+    walk(cli, ())

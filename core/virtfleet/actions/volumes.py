@@ -264,6 +264,9 @@ def _extend(action: ExtendVolume, world: World) -> Plan:
     if len(on) > 1:
         names = ", ".join(f"{vm.name}@{seer.name}" for seer, vm in on)
         problems.append(f"{names} run on it together, and only one of them could be told")
+    if on and not storage.writers(volume, host, world.snapshot):
+        names = ", ".join(f"{vm.name}@{seer.name}" for seer, vm in on)
+        problems.append(f"{names} runs and has it read-only: QEMU can't make it larger then")
     if volume.format not in ("qcow2", "raw", ""):
         problems.append(f"volumes of format {volume.format} can't be extended")
     refuse(problems, what)

@@ -290,7 +290,7 @@ def _download(ctx: click.Context, name: str, file: str, pool: str, host: str) ->
 @click.option("--pool", default="", help="Its pool, if NAME does not say it.")
 @click.option("--bus", type=click.Choice(["virtio", "scsi"]), default="virtio", help="Default: virtio.")
 @click.option("--serial", default="", help="By which the guest finds it; default: made of its name.")
-@click.option("--read-only", "readonly", is_flag=True, help="The VM can't write to it.")
+@click.option("--no-write", "readonly", is_flag=True, help="The VM can read it, and not write to it.")
 @click.option("--shareable", is_flag=True, help="Other VMs may have it, too; their guests must know how.")
 @shared_options(*ACTING)
 @click.pass_context
