@@ -330,3 +330,28 @@ async def test_what_can_not_grow_says_why(site: tuple[Lab, Watched]) -> None:
     )
     with pytest.raises(RefusedError, match="only a volume group can be given a device more"):
         await watched.engine.plan(ResizePool(pools=refs(watched, "local", "hv2"), device="/dev/sdz"))
+
+
+async def test_a_password_that_a_person_is_asked_for(site: tuple[Lab, Watched], san: San) -> None:
+    lab, _ = site
+    asked: list[tuple[str, bool]] = []
+    action = target_of(san, CLOSED, "asked", "hv1", "hv2", secret="prompt")
+    async with watching(lab, interactive=True) as watched:
+        await watched.engine.settled(GROUPS, timeout=30.0)
+        prompts = watched.engine.prompts
+
+        def answer() -> None:
+            for prompt in prompts.pending:
+                asked.append((prompt.text, prompt.secret))
+                prompts.answer(prompt.id, PASSWORD)
+
+        prompts.subscribe(answer)
+        await done(watched, action)
+        assert asked == [(f"Secret of {USER} at {san.address}", True)]  # once for both hosts
+        await seen(watched, "asked", "hv1", "hv2", volumes=2)
+        await done(watched, DeletePool(pools=refs(watched, "asked", "hv1", "hv2")))
+    async with watching(lab, interactive=False) as watched:
+        await watched.engine.settled(GROUPS, timeout=30.0)
+        job = await do(watched, action)
+        assert f"the secret of {USER} at {san.address} was not given" in job.error
+        assert (job.state, "asked" in names(lab.hosts["hv1"])) == (JobState.FAILED, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from unit.plan_objects import FRESH, NOW, disk, fleet, host, pool, vm, volume, world
 from virtfleet.actions import pool_users
+from virtfleet.actions.batch import action_of, read
 from virtfleet.actions.conditions import check
 from virtfleet.actions.planner import plan
 from virtfleet.actions.world import World
@@ -345,3 +347,23 @@ def test_data_that_anybody_uses_are_never_deleted(case: tuple[list[HostView], st
     first = next(n for n, step in enumerate(made.steps) if step.final)
     assert made.steps[first].op == "pool.empty"
     assert all(step.undo is None for step in made.steps[:first])
+
+
+def test_pools_can_be_written_in_a_batch_file(tmp_path: Path) -> None:
+    text = """
+- {action: pool.create, name: data, hosts: [hv1, hv2], type: dir, target: /srv/data}
+- action: pool.create
+  name: san
+  hosts: [hv1]
+  type: iscsi-direct
+  source: {hosts: [san1], devices: ["iqn.2026-01.example:store"], initiator: "iqn.2026-01.example:hv"}
+  auth: {user: hv, secret: "env:CHAP"}
+- {action: pool.stop, pools: [{host: hv1, name: old}]}
+"""
+    first, second, third = (action_of(item, None) for item in read(text, "f.yaml", tmp_path).items)
+    assert first == folder("data", "hv1", "hv2")
+    assert isinstance(second, CreatePool)
+    assert second.auth == PoolAuth(user="hv", secret="env:CHAP")
+    assert third == StopPool(pools=(PoolRef("hv1", name="old"),))
+    made = plan(third, world(with_pools("hv1", pool("old"))))
+    assert made.steps[0].args["uuid"] == "p-old"

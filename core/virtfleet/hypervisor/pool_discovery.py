@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import libvirt
 import msgspec
@@ -19,10 +19,12 @@ from lxml import etree
 from virtfleet.errors import AccessError, HostError, RefusedError, UnreachableError
 from virtfleet.hypervisor.builders.pool import source_xml
 from virtfleet.hypervisor.builders.pool_types import split_host, why_not
-from virtfleet.hypervisor.call import Call
 from virtfleet.hypervisor.views.pool_sources import FoundSource, sources
 from virtfleet.model.action_storage import PoolSource
 from virtfleet.model.text import clean
+
+if TYPE_CHECKING:
+    from virtfleet.hypervisor.call import Call
 
 _PORT = 3260
 _INITIATOR = "iqn.2016-04.com.open-iscsi:virtfleet"

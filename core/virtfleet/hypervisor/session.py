@@ -268,9 +268,11 @@ class Session:
         self._port.send(status)
 
     def _asked(self, question: str) -> None:
+        if self.state is HostState.UP:
+            return  # it is asked on behalf of a job; the host itself wants nothing
         if question:
             self._tell(HostState.ASKING, question, "answer the question")
-        else:
+        elif self.state is HostState.ASKING:
             self._tell(HostState.CONNECTING)
 
 

@@ -23,6 +23,8 @@ from virtfleet.hypervisor.call import Call, Operation
 from virtfleet.hypervisor.views.pool_sources import secret_of
 from virtfleet.model import PromptKind
 
+_STILL = 5.0
+"""Seconds after which it is said again that a person is being asked: less than any step has."""
 OURS = "virtfleet pool "
 """With this the usage of our secrets begins."""
 
@@ -49,14 +51,24 @@ async def _read(call: Call) -> str:
     except (ValueError, ConfigError, OSError) as error:
         raise RefusedError(f"the secret of {what}: {error}") from None
     if value is None:
-        value = await asyncio.to_thread(
-            call.session.asker.ask, PromptKind.PASSWORD, f"Secret of {what}", identity=f"pool {what}"
-        )
+        value = await _ask(call, what)
     if not value:
         raise RefusedError(
             f"the secret of {what} was not given", cure="answer the question, or name env:NAME or file:PATH"
         )
     return value
+
+
+async def _ask(call: Call, what: str) -> str | None:
+    """A person's answer, who may take his time."""
+    asking = asyncio.ensure_future(
+        asyncio.to_thread(
+            call.session.asker.ask, PromptKind.PASSWORD, f"Secret of {what}", identity=f"pool {what}"
+        )
+    )
+    while not (await asyncio.wait({asking}, timeout=_STILL))[0]:
+        call.report(0, 0, "waiting for an answer")
+    return asking.result()
 
 
 def _value(text: str, kind: str, reference: str) -> bytes:
