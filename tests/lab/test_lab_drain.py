@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,3 +142,31 @@ def test_a_drain_whose_process_was_killed_is_gone_on_with(site: tuple[Lab, Path]
     code, _, said = run(file, tmp_path, "host", "undrain", "hv1", "--return", "--yes")
     assert code == 0, said
     assert where(lab)["off"] == ["hv1"]
+
+
+def test_interrupted_it_takes_back_what_is_under_way(site: tuple[Lab, Path], tmp_path: Path) -> None:
+    lab, file = site
+    process = subprocess.Popen(
+        command(file, tmp_path, "host", "drain", "hv1", "--yes", "--parallel", "1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    )
+    try:
+        left = lambda: len(lab.hosts["hv1"].virsh("list --all --name").split()) < 4  # noqa: E731
+        wait_until(left, "the first has left", timeout=60.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    now = where(lab)
+    assert all(len(places) == 1 for places in now.values()), now
+    assert now["web"] == ["hv1"]
+    assert running(lab) == {"pair-1", "pair-2", "web", "stranger"}
+    _, jobs, _ = run(file, tmp_path, "job", "list")
+    assert {job["state"] for job in jobs["items"]} <= {"done", "cancelled"}
+    code, _, said = run(file, tmp_path, "host", "undrain", "hv1", "--return", "--yes")
+    assert code == 0, said
+    assert {*where(lab)["pair-1"], *where(lab)["pair-2"]} == {"hv1"}

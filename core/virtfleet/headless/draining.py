@@ -134,12 +134,7 @@ async def _move(engine: Engine, moves: list[Carry], outcome: Outcome, parallel: 
     """All of them; interrupted, those under way are undone: they are where they were."""
     from virtfleet.actions.draining import usual_per_host
 
-    ids: list[str] = []
-    watcher = Watcher(engine, ids)
-
-    def told(job: Job) -> None:
-        ids.append(job.id)
-        watcher.follow(job.id)
+    watcher = Watcher(engine, ())
 
     batch = f"{int(time.time() * 1000):x}"
     try:
@@ -149,11 +144,12 @@ async def _move(engine: Engine, moves: list[Carry], outcome: Outcome, parallel: 
             per_host=parallel or usual_per_host(engine.settings),
             origin="command line",
             batch=batch,
-            told=told,
+            told=lambda job: watcher.follow(job.id),
         )
     except asyncio.CancelledError:
         watcher.close()
-        await acting.undo_all(engine, ids)
+        # Also those that were begun a moment ago and not told of yet.
+        await acting.undo_all(engine, [job.id for job in engine.jobs.active])
         raise
     finally:
         watcher.close()
