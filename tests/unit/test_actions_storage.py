@@ -6,7 +6,7 @@ import pytest
 
 from unit.plan_objects import disk, fleet, host, pool, vm, volume
 from virtfleet.actions import storage
-from virtfleet.model import HostState, HostView, VmDisk, VmState, Volume
+from virtfleet.model import HostFacts, HostState, HostView, VmDisk, VmState, Volume
 
 NFS = pool("nfs", identity="netfs:server:/export", type_="netfs")
 
@@ -110,3 +110,16 @@ def test_hosts_that_may_see_a_shared_storage_and_are_silent_are_named() -> None:
     assert storage.silent_seers(a, here, fleet(here, dead, never, elsewhere)) == ["hv2", "hv3"]
     local = host("hv1", volumes=(volume("a.qcow2"),))
     assert storage.silent_seers(volume("a.qcow2"), local, fleet(local, dead)) == []
+
+
+def test_another_connection_to_the_same_machine_sees_the_same_folder() -> None:
+    """A VM of the one must not lose its disk because it was deleted through the other."""
+    here = pool("default", identity="local:hv1:/default", target="/default")
+    there = pool("images", identity="local:lx1:/default", target="/default")
+    user = vm("a", disks=(disk("/default/a.qcow2"),))
+    for name, found in (("box", True), ("other", False), ("", False)):
+        hv = host("hv1", user, pools=(here,), volumes=(volume("a.qcow2"),), facts=HostFacts(hostname="box"))
+        same = Volume(pool="images", name="a.qcow2", path="/default/a.qcow2")
+        lx = host("lx1", pools=(there,), volumes=(same,), facts=HostFacts(hostname=name))
+        seen = storage.user_of(lx.volumes[0], lx, "", fleet(hv, lx))
+        assert (seen is not None and seen.text == "a@hv1") is found

@@ -63,13 +63,37 @@ def identity_of(volume: Volume, host: HostView) -> str:
     return pool.identity if pool is not None else ""
 
 
+def _is_same_folder(ours: Pool, here: HostView, other: Pool, there: HostView) -> bool:
+    """Whether two local pools may be one folder of one machine, which calls itself the same on both.
+
+    Two machines may do so, too; then a volume counts as used that is not, which harms nothing.
+    """
+    name = here.facts.hostname if here.facts is not None else ""
+    return (
+        here is not there
+        and bool(name and ours.target)
+        and there.facts is not None
+        and there.facts.hostname == name
+        and other.target == ours.target
+        and ours.identity.startswith(_LOCAL)
+        and other.identity.startswith(_LOCAL)
+    )
+
+
 def everywhere(volume: Volume, host: HostView, snapshot: FleetSnapshot) -> Volumes:
-    """The volume on all hosts that see it."""
-    identity = identity_of(volume, host)
+    """The volume on all hosts that see it; another connection to the same machine (LXC beside QEMU) sees it,
+    too."""
+    ours = next((each for each in host.pools if each.name == volume.pool), None)
+    identity = ours.identity if ours is not None else ""
     seers: list[tuple[HostView, frozenset[str]]] = []
     paths = {volume.path} - {""}
     for each in snapshot.hosts.values():
-        pools = frozenset(other.name for other in each.pools if identity and other.identity == identity)
+        pools = frozenset(
+            other.name
+            for other in each.pools
+            if (identity and other.identity == identity)
+            or (ours is not None and _is_same_folder(ours, host, other, each))
+        )
         if each.name == host.name:
             pools |= {volume.pool}
         if pools:
