@@ -67,7 +67,8 @@ class Assembly:
                 return self._volume_part(message)
             case wire.Marks(maintenance):
                 self.view = replace(self.view, maintenance=maintenance)
-                return frozenset({"state"})
+                # Before anything is known of the host itself this is no news: it is told with that.
+                return frozenset({"state"} if self.view.state is not HostState.CONNECTING else ())
             case wire.Networks():
                 fresh = replace(self.view.freshness, networks=message.taken)
                 self.view = replace(self.view, networks=message.networks, freshness=fresh)
