@@ -15,6 +15,9 @@ from virtfleet.errors import ConfigError
 from virtfleet.headless import diagnostics
 from virtfleet.hypervisor.zygote import Zygote
 
+_LAST_WORDS = 5.0
+"""Seconds that an end by SIGHUP may take."""
+
 
 def run(arguments: list[str], *, zygote: Zygote | None = None) -> int:
     """Runs the console until it is closed; returns the exit status. Without a fleet file: the demo fleet."""
@@ -68,5 +71,7 @@ def end_with_the_terminal(fd: int = 0, every: float = 2.0) -> None:
         while not poll.poll(0):
             time.sleep(every)
         os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(_LAST_WORDS)
+        os._exit(128 + signal.SIGHUP)  # somebody had it ignored: nohup
 
     threading.Thread(target=watch, name="terminal", daemon=True).start()
